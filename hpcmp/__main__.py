@@ -1,0 +1,5 @@
+"""`python -m hpcmp` is `hpcmp`."""
+
+from hpcmp.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""The command line: `hpcmp VERB ...`, alone or under mpirun.
+
+A verb is a module of this package with ``HELP``, ``EXAMPLES``,
+``add_arguments(parser)`` and either ``run(comm, args)`` (all ranks) or
+``run_on_rank_0(args)`` (files only, no MPI needed). Modules import what they
+need inside these functions, so that ``--help`` is quick.
+"""
+
+import argparse
+import importlib
+import sys
+
+from hpcmp import __version__
+from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError
+
+VERBS = ("doctor", "generate", "convert", "partition", "info", "run", "digest", "diff", "export")
+
+
+class UsageError(HpcmpError, ValueError):
+    """The command line itself is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises, so that rank 0 alone speaks."""
+
+    def error(self, message):
+        """Raise what argparse would print. Local."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def print_help(self, file=None):
+        """Print on rank 0 only. Local."""
+        if _rank() == 0:
+            super().print_help(file)
+
+
+def main(argv=None):
+    """Run one command and leave with its exit code. Collective."""
+    for stream in (sys.stdout, sys.stderr):  # names of vertices and files may be anything, terminals not
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = make_parser().parse_args(argv)
+        verb = importlib.import_module(f"hpcmp.cli.{args.verb}")
+    except HpcmpError as error:
+        _say_error(error)
+        sys.exit(error.exit_code)
+    try:
+        code = _on_rank_0(verb, args) if hasattr(verb, "run_on_rank_0") else _on_all_ranks(verb, args)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        code = EXIT_INTERRUPTED
+    sys.stdout.flush()
+    sys.exit(code or EXIT_DONE)
+
+
+def make_parser():
+    """The parser of all verbs. Local."""
+    parser = Parser(
+        prog="hpcmp",
+        description="Message passing on graphs across MPI ranks. Every verb works alone and under `mpirun -n P`.",
+        epilog="Exit codes: 0 done, 2 a mistake in input or arguments, 3 diff found a difference, 1 a fault of hpcmp.",
+    )
+    parser.add_argument("--version", action="version", version=f"hpcmp {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name in VERBS:
+        module = importlib.import_module(f"hpcmp.cli.{name}")
+        added = verbs.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(added)
+    return parser
+
+
+def _on_all_ranks(verb, args):
+    from hpcmp.comm import ends_all_ranks, refuse_singleton_trap, together, world
+
+    try:
+        comm = world()
+    except (ImportError, RuntimeError) as error:
+        _complain(f"no MPI library was found ({error}); install one, for example: pip install 'hpcmp[mpich]'")
+        return EXIT_USER
+    try:
+        with ends_all_ranks(comm):
+            with together(comm):
+                if args.verb != "doctor":  # it explains the trap instead
+                    refuse_singleton_trap(comm)
+            return verb.run(comm, args)
+    except HpcmpError as error:
+        if comm.rank == 0:
+            _complain(error)
+        return error.exit_code
+
+
+def _on_rank_0(verb, args):
+    """Ranks other than 0 have nothing to do and leave with its code."""
+    if _rank() != 0:
+        return _agree_on_code(None)
+    try:
+        code = verb.run_on_rank_0(args)
+    except HpcmpError as error:
+        _complain(error)
+        code = error.exit_code
+    except BrokenPipeError:  # the reader of our output (head) has seen enough
+        sys.stderr.close()
+        code = EXIT_DONE
+    except BaseException as error:
+        if _rank_is_shared():  # the others wait for our code
+            from hpcmp.comm import abort, world
+
+            abort(world(), error)
+        raise
+    return _agree_on_code(code)
+
+
+def _rank_is_shared():
+    return "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].COMM_WORLD.size > 1
+
+
+def _agree_on_code(code):
+    if "mpi4py.MPI" not in sys.modules:
+        return code
+    return sys.modules["mpi4py.MPI"].COMM_WORLD.bcast(code)
+
+
+def _rank():
+    """Rank of this process; 0 without MPI or outside mpirun."""
+    import os
+
+    launched = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MV2_COMM_WORLD_RANK", "SLURM_STEP_ID")
+    if not any(name in os.environ for name in launched):
+        return 0  # no launcher: starting MPI would only cost time
+    try:
+        from hpcmp.comm import world
+
+        return world().rank
+    except (ImportError, RuntimeError):
+        return 0
+
+
+def _say_error(error):
+    if _rank() == 0:
+        _complain(error)
+
+
+def _complain(error):
+    sys.stderr.write(f"hpcmp: error: {error}\n")
+    sys.stderr.flush()

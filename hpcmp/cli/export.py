@@ -1,0 +1,218 @@
+"""`hpcmp export`: results as tables and graphs as edge lists, for other programs."""
+
+import contextlib
+import os
+import sys
+
+HELP = "write a result as a table, or a graph as an edge list: csv, tsv, ldbc or parquet"
+EXAMPLES = (
+    "hpcmp export ranks.h5 -o ranks.csv",
+    "hpcmp export ranks.h5 --format ldbc                        (id and value, to standard output)",
+    "hpcmp export paths.h5 --fields distance --names -o paths.tsv",
+    "hpcmp export web.h5 -o web.tsv                             (an edge list: src, dst, fields)",
+)
+SEPARATORS = {"csv": b",", "tsv": b"\t", "ldbc": b" "}
+FORMATS = (*SEPARATORS, "parquet")
+
+
+def add_arguments(parser):
+    """Declare the arguments. Local."""
+    parser.add_argument("file", metavar="FILE", help="graph or result file")
+    parser.add_argument("-o", "--output", metavar="OUT", help="file to write (default: standard output)")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="csv and tsv have a header; ldbc is `id value` a line, for one field of a result "
+        "(default: by the ending of OUT, else csv)",
+    )
+    parser.add_argument("--fields", metavar="A,B", help="only these fields, in this order (default: all)")
+    parser.add_argument("--names", action="store_true", help="write the names of vertices where their ids would stand")
+
+
+def run_on_rank_0(args):
+    """Write the table. Local."""
+    from hpcmp import analysis
+    from hpcmp.errors import GraphError
+
+    found = analysis.open(args.file)
+    kind = args.format or _format_of(args.output)
+    if args.names and not found.has_names:
+        raise GraphError(f"{args.file} has no names of vertices; leave out --names")
+    is_graph = isinstance(found, analysis.GraphFile)
+    fields = _chosen(args, found.edge_fields if is_graph else found.fields)
+    if kind == "ldbc":
+        _check_ldbc(found, is_graph, fields)
+    tables = _edges(found, fields, args.names) if is_graph else _rows(found, fields, args.names)
+    if kind == "parquet":
+        _write_parquet(args, tables)
+    else:
+        _write_text(args, kind, tables)
+
+
+def _format_of(output):
+    ending = os.path.splitext(output or "")[1].lstrip(".").lower()
+    return ending if ending in FORMATS else "csv"
+
+
+def _chosen(args, fields):
+    from hpcmp.errors import GraphError
+
+    names = list(fields) if args.fields is None else [name.strip() for name in args.fields.split(",")]
+    for name in names:
+        if name not in fields:
+            raise GraphError(
+                f"--fields: {name!r} is not a field of {args.file} (it has: {', '.join(fields) or 'none'})"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _check_ldbc(found, is_graph, fields):
+    from hpcmp.errors import GraphError
+
+    if is_graph:
+        raise GraphError(f"{found.path} is a graph, ldbc a format of results; use --format tsv")
+    if len(fields) != 1:
+        raise GraphError(f"ldbc holds one field and {found.path} has {', '.join(fields)}; choose with --fields")
+    if found.fields[fields[0]].width is not None:
+        raise GraphError(
+            f"ldbc holds one value a vertex and {fields[0]} has {found.fields[fields[0]].width} channels; use csv"
+        )
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def _rows(result, fields, names):
+    """Blocks of a result as columns: dict of name to array."""
+    from hpcmp.analysis.frame import columns_of
+
+    key = "name" if names else "id"
+    empty = {name: _no_values(result.fields[name]) for name in fields}
+    for rows in _at_least_one(result.row_blocks([key, *fields]), {key: _no_keys(names), **empty}):
+        yield {column: values for name, a in rows.items() for column, values in columns_of(name, a).items()}
+
+
+def _edges(graph, fields, names):
+    """Blocks of edges as columns; each undirected edge once."""
+    import numpy as np
+
+    keys = graph.name_bytes if names else graph.id
+    relations = np.array([name.encode() for name in graph.relations])
+    for block in _at_least_one(graph.edge_blocks(fields), None):
+        if block is None:
+            columns = {"src": _no_keys(names), "dst": _no_keys(names)}
+            columns |= {name: _no_values(graph.edge_fields[name]) for name in fields}
+        else:
+            columns = {"src": keys[block.src], "dst": keys[block.dst]}
+            columns |= {} if block.relation is None else {"relation": relations[block.relation]}
+            columns |= block.fields
+            if not graph.directed:  # an edge and its reverse are stored, a loop once
+                is_first = graph.order[block.src] <= graph.order[block.dst]
+                columns = {name: a[is_first] for name, a in columns.items()}
+        yield columns
+
+
+def _at_least_one(blocks, otherwise):
+    """The blocks, or one of no rows, from which a header can be written."""
+    first = next(blocks, otherwise)
+    yield first
+    yield from blocks
+
+
+def _no_keys(names):
+    import numpy as np
+
+    return np.empty(0, "S1" if names else np.int64)
+
+
+def _no_values(field):
+    import numpy as np
+
+    return np.empty((0,) if field.width is None else (0, field.width), field.dtype)
+
+
+# ---------------------------------------------------------------- how it is written
+
+
+def _write_text(args, kind, tables):
+    from hpcmp.io.text import format_columns
+
+    with _output(args) as out:
+        for k, columns in enumerate(tables):
+            if k == 0 and kind != "ldbc":
+                out.write(SEPARATORS[kind].join(name.encode() for name in columns) + b"\n")
+            text = format_columns(list(columns.values()), SEPARATORS[kind])
+            if kind == "ldbc":  # the benchmark's own word
+                text = text.replace(b" inf\n", b" infinity\n").replace(b" -inf\n", b" -infinity\n")
+            out.write(text)
+
+
+def _write_parquet(args, tables):
+    from hpcmp.errors import FileError, require
+
+    arrow = require("pyarrow", "parquet", "parquet")
+    parquet = require("pyarrow.parquet", "parquet", "parquet")
+    if args.output is None:
+        raise FileError("parquet is no text for standard output; give -o OUT")
+    with _output(args) as out, contextlib.ExitStack() as stack:
+        writer = None
+        for columns in tables:
+            texts = {name: a.astype(object) if a.dtype.kind == "S" else a for name, a in columns.items()}
+            arrays = [arrow.array(a, arrow.string() if a.dtype == object else None) for a in texts.values()]
+            table = arrow.Table.from_arrays(arrays, list(texts))
+            writer = writer or stack.enter_context(parquet.ParquetWriter(out, table.schema))
+            writer.write_table(table)
+
+
+@contextlib.contextmanager
+def _output(args):
+    """A binary stream; a file appears under its name when it is complete."""
+    from hpcmp.errors import FileError
+
+    path = args.output
+    try:
+        if path is None:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            with open(path, "wb") as out:  # a device or a pipe
+                yield out
+        else:
+            _refuse_place(path, args.file)
+            with _replacing(os.path.realpath(path)) as out:
+                yield out
+    except BrokenPipeError:
+        raise
+    except FileError:
+        raise
+    except OSError as error:
+        place = "standard output" if path is None else path
+        raise FileError(f"{place} cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_place(path, source):
+    from hpcmp.errors import FileError
+
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise FileError(f"{path} is a folder; name a file in it")
+    if not os.path.isdir(folder):
+        raise FileError(f"{path} cannot be written: the folder {folder} does not exist")
+    if os.path.exists(path) and os.path.samefile(path, source):
+        raise FileError(f"{path} is the file to export; write to another")
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """A new file that takes the place of an old one only when it is complete."""
+    part = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise

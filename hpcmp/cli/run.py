@@ -1,0 +1,188 @@
+"""`hpcmp run`: a program on a graph, the result in a file."""
+
+HELP = "run a built-in program or one from a Python file on a graph"
+EXAMPLES = (
+    "mpirun -n 4 hpcmp run pagerank web.h5 -o ranks.h5",
+    "mpirun -n 4 hpcmp run bfs web.h5 --source 17 --verify -o depth.h5",
+    "hpcmp run pagerank web.h5 --set variant=networkx --set damping=0.9",
+    "mpirun -n 2 hpcmp run heat.py:heat grid.h5 --steps 100 -o heat.h5     (your own program)",
+    "hpcmp run heat.py:heat small.h5 --steps 3 --check                     (as plain Python: print, pdb)",
+)
+
+
+def add_arguments(parser):
+    """Declare the arguments. Local."""
+    from hpcmp.algorithms import NAMES
+
+    parser.add_argument("program", metavar="PROGRAM", help=f"path/to/file.py:name, or one of {', '.join(NAMES)}")
+    parser.add_argument("graph", metavar="GRAPH", help="graph file")
+    parser.add_argument("-o", "--output", help="result file to write")
+    parser.add_argument("--steps", type=int, help="at most so many steps")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or option of the program"
+    )
+    parser.add_argument("--source", type=int, metavar="ID", help="short for --set source=ID")
+    parser.add_argument("--mode", default="auto", help="for programs with only_changed: auto (default), step, frontier")
+    parser.add_argument("--check", action="store_true", help="run the functions as plain Python")
+    parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
+    parser.add_argument("--no-overlap", action="store_true", help="wait for halos before computing (changes no bit)")
+    parser.add_argument("--step-digests", action="store_true", help="keep a fingerprint of the state after every step")
+    parser.add_argument("--verify", action="store_true", help="check the answer of a built-in program by its verifier")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(comm, args):
+    """Open, run, verify, write. Collective."""
+    import time
+
+    from hpcmp import algorithms
+    from hpcmp.cli.common import parse_settings
+    from hpcmp.cli.output import note
+    from hpcmp.comm import together
+    from hpcmp.errors import ProgramError
+    from hpcmp.io.parallel import check_writable
+
+    with together(comm):
+        settings = parse_settings(args.set)
+        if args.source is not None:
+            settings["source"] = args.source
+        if args.threads < 1:
+            raise ProgramError(f"--threads {args.threads} must be at least 1")
+        built_in = algorithms.find(args.program)
+        if built_in is None and args.verify:
+            raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")
+    if args.output is not None:
+        check_writable(comm, args.output, args.graph, args.program.rpartition(":")[0])
+    how = {"steps": args.steps, "threads": args.threads}
+    runs_steps = {
+        "mode": args.mode,
+        "check": args.check,
+        "overlap": not args.no_overlap,
+        "step_digests": args.step_digests,
+    }
+    how |= runs_steps | {"progress": lambda text: note(comm, text)}
+    start = time.perf_counter()
+    if built_in is None:
+        graph, result = _run_file(comm, args, settings, how)
+    else:
+        graph, result = _run_built_in(comm, args, built_in, settings, how)
+    seconds = {"read": graph[1], "compile": 0.0, "run": 0.0, "write": 0.0} | result.seconds
+    if args.verify:
+        built_in.verify(graph[0], result, **settings)
+    if args.output is not None:
+        begin = time.perf_counter()
+        result.write(args.output)
+        seconds["write"] = time.perf_counter() - begin
+    _print(comm, args, result, seconds, time.perf_counter() - start)
+
+
+def _run_file(comm, args, settings, how):
+    from hpcmp.algorithms.checks import require_source
+    from hpcmp.cli.common import load_program
+    from hpcmp.comm import together
+    from hpcmp.engine.fingerprint import names_used
+    from hpcmp.engine.program import with_params
+    from hpcmp.engine.run import run as run_program
+
+    with together(comm):
+        program = load_program(args.program)
+        with_params(program, settings)
+        names = names_used(*program.functions)
+    graph, read_s = _open(comm, args.graph, names)
+    if args.source is not None:
+        require_source(graph, args.source)
+    result = run_program(program, graph, params=settings, **how)
+    return (graph, read_s), _named(result, args.program)
+
+
+def _named(result, spec):
+    from dataclasses import replace
+
+    return replace(result, program=spec if result.program == "program" else result.program)
+
+
+def _run_built_in(comm, args, module, settings, how):
+    import inspect
+
+    from hpcmp.algorithms import options
+    from hpcmp.comm import together
+    from hpcmp.engine.program import like_default
+    from hpcmp.errors import ProgramError
+
+    with together(comm):
+        known = options(module)
+        accepted = inspect.signature(module.run).parameters
+        own = {name for name in known if name != "threads"}
+        for name in settings:
+            if name not in own:
+                raise ProgramError(
+                    f"{name!r} is not a parameter of {args.program} (it has: {', '.join(sorted(own)) or 'none'})"
+                )
+        settings = {name: like_default(known[name], value, name) for name, value in settings.items()}
+        if "how" not in accepted:  # no step loop: a graph kernel
+            defaults = {"steps": None, "mode": "auto", "check": False, "overlap": True, "step_digests": False}
+            if "threads" not in accepted:
+                defaults["threads"] = 1
+            for name, default in defaults.items():
+                if how[name] != default:
+                    raise ProgramError(f"{args.program} runs no steps; --{name} does not apply")
+            how = {"threads": how["threads"]} if "threads" in accepted else {}
+    graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()))
+    return (graph, read_s), module.run(graph, **settings, **how)
+
+
+def _open(comm, path, names):
+    import time
+
+    from hpcmp.io.graph_file import open_graph
+
+    start = time.perf_counter()
+    graph = open_graph(comm, path, vertex_fields=names, edge_fields=names)
+    return graph, time.perf_counter() - start
+
+
+def _print(comm, args, result, seconds, wall_s):
+    from hpcmp.cli.output import say, say_json
+
+    graph = result.graph
+    facts = {
+        "program": result.program,
+        "params": result.params,
+        "n_vertices": graph.n_vertices,
+        "n_edges": graph.n_edges,
+        "ranks": comm.size,
+        "threads": result.threads,
+        "steps": result.n_steps,
+        "converged": result.converged,
+        "seconds": seconds,
+        "halo": result.halo,
+        "peak_rss_bytes": result.peak_rss_bytes,
+        "values": result.values,
+        "digest": result.digest,
+        "output": args.output,
+        **({"verified": True} if args.verify else {}),
+    }
+    if args.json:
+        say_json(comm, facts)
+        return
+    ended = {True: ", ended by its own rule", False: ", before its own rule to end held", None: ""}[result.converged]
+    say(
+        comm,
+        f"{result.program} on {graph.n_vertices} vertices, {graph.n_edges} edges; {comm.size} ranks x {result.threads} threads",
+    )
+    say(
+        comm,
+        f"{result.n_steps} steps{ended}; {', '.join(f'{k} {v:.3g} s' for k, v in seconds.items())}, {wall_s:.3g} s in all",
+    )
+    halo = result.halo
+    say(
+        comm,
+        f"halo: {halo['rows']} rows, {halo['bytes']} bytes sent, {halo['wait_s']:.3g} s waited by the slowest rank",
+    )
+    for name, value in result.values.items():
+        say(comm, f"{name} = {value}")
+    if args.verify:
+        say(comm, "verified")
+    say(comm, f"digest {result.digest}")
+    if args.output is not None:
+        say(comm, f"-> {args.output}")

@@ -1,0 +1,424 @@
+"""A program fitted to one rank's graph: its arrays, its types, its loops.
+
+Binding is local and compiles everything the run will call, so that nothing
+compiles between steps. What a function returns is learned from the compiler.
+"""
+
+import dis
+import random
+from dataclasses import dataclass, field
+
+import numba
+import numpy as np
+
+from hpcmp import jit
+from hpcmp.dtypes import wide
+from hpcmp.engine.explain import place_of, telling
+from hpcmp.engine.fingerprint import fingerprint, helpers, names_used
+from hpcmp.engine.program import CONTEXT, fills_rows, type_of_field, types_of
+from hpcmp.errors import HpcmpError, ProgramError
+from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE
+from hpcmp.kernels import csr, exact, loops
+from hpcmp.kernels.access import record, rows_at, scalars_at, views_at
+from hpcmp.kernels.aggregates import MODE, Collect, make_fold
+
+
+@dataclass
+class Bound:
+    """What the step loop works on; arrays are this rank's."""
+
+    program: object
+    params: dict
+    state: dict  # name -> (n_owned,) or (n_owned, width)
+    vertices: tuple  # "Vertex" record of state and static fields
+    static: tuple  # "Vertex" record of static fields only
+    edges: tuple  # "Edge" record
+    sent: tuple = ()  # arrays (n_local,) or (n_local, width): what halos carry
+    context: type | None = None  # "Context" record class
+    init: object = None
+    send: object = None
+    step: object = None
+    active: object = None
+    reducers: dict = field(default_factory=dict)  # name -> (kernel, dtype of its values)
+
+    def ctx(self, step, graph, values):
+        """The step context as functions see it. Local."""
+        return self.context(step, graph.n_vertices, graph.n_edges, *self.params.values(), *values.values())
+
+
+def bind(program, graph, params, compiled=True, degrees=None):
+    """Allocate state and make the loops of a program. Local.
+
+    Parameters
+    ----------
+    graph : Graph
+        Whose in-edges are what vertices hear.
+    degrees : Graph, optional
+        Whose degrees vertices read, where edges were turned or left out.
+
+    Raises
+    ------
+    ProgramError
+        A function does not compile, or types do not fit.
+    """
+    _refuse_random(program.functions)
+    names = names_used(*program.functions)
+    types = {name: type_of_field(what, name) for name, what in program.state.items()}
+    n = graph.n_owned
+    state = {k: np.zeros(n if w is None else (n, w), t) for k, (t, w) in types.items()}
+    static = _static_fields(graph, degrees or graph, names, state)
+    edges = _edge_fields(graph, names, program)
+    bound = Bound(
+        program,
+        params,
+        state,
+        record("Vertex", [*state, *static])(*state.values(), *static.values()),
+        record("Vertex", list(static))(*static.values()),
+        record("Edge", list(edges))(*edges.values()),
+        context=record("Context", [*CONTEXT, *params, *program.reduce]),
+    )
+    _Binder(bound, graph, types, compiled, fingerprint(program.functions)).bind()
+    return bound
+
+
+_KEPT: dict = {}  # loops of this process by fingerprint: another run of a program need not load them again
+
+
+def _kept(loop):
+    return _KEPT.setdefault(fingerprint(loop), loop)
+
+
+def _refuse_random(functions):
+    """Generators with a past would give other bits on other ranks."""
+    for function in helpers(*functions):
+        if any(_is_generator(value) for value in _globals_named(function)):
+            raise ProgramError(
+                f"{function.__name__} draws random numbers whose value depends on the rank; "
+                "use hpcmp.uniform(seed, step, stream, vertex.id)"
+            )
+
+
+def _globals_named(function):
+    """The values that a function's code loads by global name, of numpy's its `random` where that is taken."""
+    code = list(dis.get_instructions(function))
+    for load, then in zip(code, [*code[1:], None], strict=True):
+        if load.opname == "LOAD_GLOBAL" and load.argval in function.__globals__:
+            value = function.__globals__[load.argval]
+            yield np.random if value is np and then is not None and then.argval == "random" else value
+
+
+def _is_generator(value):
+    return value is random or value is np.random or getattr(value, "__module__", None) == "random"
+
+
+def _reader(vertices):
+    """How functions see vertices: scalars, and vector fields as whole rows."""
+    return scalars_at if all(a.ndim == 1 for a in vertices) else rows_at
+
+
+def state_record(state):
+    """State fields alone as a "Vertex" record. Local."""
+    return record("Vertex", list(state))(*state.values())
+
+
+class _Binder:
+    """The steps of `bind`, over what they share."""
+
+    def __init__(self, bound, graph, types, compiled, key):
+        self.bound, self.graph, self.compiled, self.key = bound, graph, compiled, key
+        self.program = bound.program
+        self.types = types
+        widths = {w for _, w in types.values() if w is not None}
+        self.width = max(widths, default=None)
+        self.rows = np.zeros(0, np.uint32)
+        self.values = {name: r.identity for name, r in self.program.reduce.items()}
+
+    def bind(self):
+        b, p = self.bound, self.program
+        self.ctx = b.ctx(0, self.graph, self.values)
+        b.init = self._map("init", p.init, b.static, tuple(b.state.values()))
+        send = p.send or self._send_state()
+        b.sent = self._sent_arrays(send)
+        b.send = self._map("send", send, b.vertices, b.sent)
+        b.step = self._vector_step() if self.width else self._scalar_step()
+        if p.active is not None:
+            b.active = self._whole_rows("active", p.active, np.empty(0, np.bool_))
+        for name, reducer in p.reduce.items():
+            b.reducers[name] = self._reducer(name, reducer)
+        exact.add(exact.zero(), np.zeros(0))
+        if p.only_changed:
+            csr.mark_listeners(
+                *csr.transpose(self.graph.in_ptr[:1], self.graph.in_src[:0], 0), self.rows, np.empty(0, np.bool_)
+            )
+
+    # -------------------------------------------------------- maps
+
+    def _map(self, name, function, vertices, out):
+        """Kernel that writes what a (vertex, ctx) function gives to arrays."""
+        f = self._own(function)
+        if all(a.ndim == 1 for a in out) and not fills_rows(function, 2):
+            loop = loops.make_map(f, _reader(vertices), self.key, self.compiled)
+        else:
+            if fills_rows(function, 2):
+                f = loops.map_by_row(f)
+            else:
+                self._needs_uniform(name, out)
+                self._check_channels(name, function)
+                f = loops.map_by_channel(f, out[0].shape[1])
+            loop = loops.make_row_map(f, self.key, self.compiled)
+        return self._compiled(name, loop, vertices, self.ctx, self.rows, out, 0, 0)
+
+    def _send_state(self):
+        """The default of send: all state fields."""
+        names = list(self.program.state)
+
+        def send_one(vertex, ctx):
+            return vertex[0]
+
+        n_fields = len(names)
+
+        def send_all(vertex, ctx):
+            return vertex[:n_fields]
+
+        return send_one if len(names) == 1 else send_all
+
+    def _sent_arrays(self, send):
+        n = self.graph.n_local
+        declared = None if self.program.sent is None else types_of(self.program.sent, "sent")
+        if fills_rows(send, 2):
+            declared = declared or [(t, w) for t, w in self.types.values() if w is not None][:1]
+            if not declared:
+                raise ProgramError("send fills rows of unknown width; declare sent=(dtype, width)")
+            return tuple(np.zeros(n if w is None else (n, w), t) for t, w in declared)
+        kinds = self._returned("send", loops.make_probe(self._own(send), *self._seen()), self.bound.vertices, self.ctx)
+        if declared and len(declared) != len(kinds):
+            raise ProgramError(f"send gives {len(kinds)} values, sent declares {len(declared)}")
+        dtypes = [t for t, _ in declared] if declared else [self._travels_as(k) for k in kinds]
+        return tuple(np.zeros((n, self.width) if self.width else n, t) for t in dtypes)
+
+    def _travels_as(self, kind):
+        """float32 where the whole state is: what is stored in 32 bits need not travel in 64."""
+        floats = {t for t, _ in self.types.values() if t.kind == "f"}
+        return np.dtype(np.float32) if kind.kind == "f" and floats == {np.dtype(np.float32)} else kind
+
+    def _whole_rows(self, name, function, values):
+        """Kernel that writes one value a vertex, vector fields seen whole."""
+        vertices = self.bound.vertices
+        loop = loops.make_map(self._own(function), _reader(vertices), self.key, self.compiled)
+        return self._compiled(name, loop, vertices, self.ctx, self.rows, (values,), 0, 0)
+
+    def _reducer(self, name, reducer):
+        label, values = f"reduce[{name!r}]", np.empty(0, np.float64)
+        if not reducer.is_of_change:
+            return self._whole_rows(label, reducer.function, values)
+        state = state_record(self.bound.state)
+        loop = loops.make_pair_map(self._own(reducer.function), self.key, self.compiled)
+        return self._compiled(label, loop, state, state, self.ctx, self.rows, (values,), 0, 0)
+
+    # -------------------------------------------------------- steps
+
+    def _scalar_step(self):
+        p, b = self.program, self.bound
+        for name, f, plain in (("message", self._messages()[0], 4), ("update", p.update, 3)):
+            if fills_rows(f, plain):
+                raise ProgramError(f"{name} fills rows, but no state field is a vector; return the value instead")
+        message = loops.by_relation(*self._by_relation([self._own(m) for m in self._messages()]))
+        kinds = self._returned(
+            "message", loops.make_message_probe(message, *self._seen()), b.sent, b.vertices, b.edges, self.ctx
+        )
+        message, kinds = self._labelled(message, kinds)
+        update, args = self._own(p.update), (_reader(b.vertices), p.only_changed, self.key, self.compiled)
+        collect = MODE if p.aggregate == "mode" else p.aggregate
+        if isinstance(collect, Collect):
+            if len(kinds) != 1:
+                raise ProgramError(f"a Collect takes messages of one value, not {len(kinds)}")
+            step = loops.make_collect_step(message, self._own(collect.function), kinds[0].type, update, *args)
+        else:
+            step = loops.make_scalar_step(message, make_fold(p.aggregate, kinds), update, *args)
+        return self._compiled_step(step)
+
+    def _vector_step(self):
+        p, b = self.program, self.bound
+        if isinstance(p.aggregate, Collect) or p.aggregate == "mode":
+            raise ProgramError("Collect and mode take scalar messages; this program has vector fields")
+        users = self._messages()
+        by_rows = {fills_rows(m, 4) for m in users}
+        if len(by_rows) > 1:
+            raise ProgramError("messages of one program must all return a value or all fill rows")
+        is_row_message = by_rows == {True}
+        own = [self._own(m) for m in users]
+        if is_row_message:
+            declared = types_of(p.received or ("float64", self.width), "received")
+            kinds, widths = tuple(wide(t) for t, _ in declared), {w for _, w in declared}
+            if len(widths) != 1 or None in widths:
+                raise ProgramError("the rows that message fills must have one width; declare received=(dtype, width)")
+            width = widths.pop()
+            message = loops.rows_by_relation(*self._by_relation([loops.message_by_row(m) for m in own]))
+        else:
+            probe = loops.make_message_probe(loops.by_relation(*self._by_relation(own)), *self._seen())
+            for user in users:
+                self._check_channels("message", user)
+            kinds, width = self._returned("message", probe, b.sent, b.vertices, b.edges, self.ctx), self.width
+            message = loops.rows_by_relation(*self._by_relation([loops.message_by_channel(m, width) for m in own]))
+        is_row_update = fills_rows(p.update, 3)
+        if is_row_update:
+            update = loops.update_by_row(self._own(p.update))
+        else:
+            self._needs_uniform("update", tuple(b.state.values()))
+            if width != self.width:
+                raise ProgramError(f"messages have {width} channels, the state {self.width}; let update fill rows")
+            self._check_channels("update", p.update)
+            update = loops.update_by_channel(self._own(p.update), width)
+        forms = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
+        fold = make_fold(p.aggregate, kinds)
+        return self._compiled_step(
+            loops.make_row_step(message, fold, update, forms, width, kinds, p.only_changed, self.key, self.compiled)
+        )
+
+    def _messages(self):
+        if self.program.messages:
+            return [self.program.messages[r] for r in self._relations_heard()]
+        return [self.program.message or _as_sent]
+
+    def _relations_heard(self):
+        return [r for r in self.graph.relations if r in self.program.messages]
+
+    def _by_relation(self, functions):
+        numbers = [self.graph.relations.index(r) for r in self._relations_heard()] if self.program.messages else [0]
+        return functions, numbers
+
+    def _labelled(self, message, kinds):
+        """argmin and argmax of a single key: the label is the sender's id."""
+        if self.program.aggregate not in ("argmin", "argmax") or len(kinds) != 1:
+            return message, kinds
+
+        def with_sender(sent, receiver, edge, ctx):
+            return message(sent, receiver, edge, ctx), edge.sender
+
+        return jit.inlined(with_sender), (*kinds, np.dtype(np.int64))
+
+    def _seen(self):
+        """How functions of values (not rows) see vertices, and whether by channel."""
+        return _reader(self.bound.vertices), self.width is not None
+
+    def _check_channels(self, name, function):
+        """A function of one channel may read only vector fields of as many channels."""
+        names = names_used(function)
+        for field_name, a in zip(self.bound.vertices._fields, self.bound.vertices, strict=True):
+            if field_name in names and a.ndim == 2 and a.shape[1] != self.width:
+                raise ProgramError(
+                    f"{name} is written for one of {self.width} channels, but reads {field_name!r}, which has {a.shape[1]}; "
+                    "give it an argument `out` to get whole rows and fill one"
+                )
+
+    def _needs_uniform(self, name, out):
+        widths = {a.shape[1] if a.ndim == 2 else None for a in out}
+        if len(widths) != 1 or None in widths:
+            raise ProgramError(
+                f"{name} returns a value per channel, but the fields it gives differ in width "
+                f"({', '.join(str(w or 'scalar') for w in sorted(widths, key=str))}); give it an argument `out` and fill rows"
+            )
+
+    # -------------------------------------------------------- compiling
+
+    def _own(self, function):
+        for helper in helpers(function):
+            jit.inlined(helper)
+        return jit.inlined(function)
+
+    def _compiled_step(self, step):
+        g, b = self.graph, self.bound
+        flags = np.empty(0, np.bool_)
+        out = tuple(b.state.values())
+        return self._compiled(
+            "the step",
+            step,
+            g.in_ptr,
+            g.in_src,
+            b.edges,
+            b.vertices,
+            b.sent,
+            flags,
+            self.ctx,
+            self.rows,
+            out,
+            flags,
+            0,
+            0,
+        )
+
+    def _compiled(self, name, loop, *args):
+        if not self.compiled:
+            return loop
+        loop = _kept(loop)
+        self._typed(name, loop, args)
+        return loop
+
+    def _returned(self, name, probe, *args):
+        """Kinds of the values a probe returns: tuple of dtypes."""
+        try:
+            return tuple(_kind(name, t) for t in self._typed(name, _kept(jit.kernel(probe)), args).types)
+        except ProgramError:
+            if self.compiled:
+                raise
+            # Plain Python may do what numba cannot; its numbers are then kept as float64.
+            has_a_row = all(len(a) for bundle in args[:-1] for a in bundle)
+            return (np.dtype(np.float64),) * (len(self._called(name, probe, args)) if has_a_row else 1)
+
+    def _called(self, name, probe, args):
+        try:
+            return probe(*args)
+        except Exception as error:
+            raise ProgramError(f"{name} raised {type(error).__name__}: {error}{place_of(error)}") from None
+
+    def _typed(self, name, loop, args):
+        try:
+            return jit.return_type(loop, tuple(numba.typeof(a) for a in args))
+        except HpcmpError:
+            raise
+        except Exception as error:
+            raise ProgramError(self._why(name, error)) from None  # numba's account is pages long
+
+    def _why(self, name, error):
+        graph = self.graph
+        vertex = dict.fromkeys([*self.types, *BUILT_IN, *graph.vertex_fields])
+        edge = dict.fromkeys([*graph.edge_fields, *BUILT_IN_EDGE])
+        unread = f"; the file also has {', '.join(graph.unread)}" if graph.unread else ""
+        return (
+            f"{name} does not compile: {telling(str(error)) or type(error).__name__}. "
+            f"A vertex has {', '.join(vertex)}; an edge {', '.join(edge)}; ctx {', '.join(self.bound.context._fields)}"
+            f"{unread}. Run with --check (check=True) to run it as plain Python"
+        )
+
+
+def _as_sent(sent, receiver, edge, ctx):
+    return sent
+
+
+def _kind(name, t):
+    if isinstance(t, numba.types.Boolean):
+        return np.dtype(np.bool_)
+    if isinstance(t, numba.types.Integer):
+        return np.dtype(np.int64)
+    if isinstance(t, numba.types.Float):
+        return np.dtype(np.float64)
+    raise ProgramError(f"{name} returns a {t}; it must return a number, a truth value or a tuple of such")
+
+
+def _static_fields(graph, degrees, names, state):
+    """Vertex fields of the graph that the program names."""
+    n = graph.n_owned
+    built_in = {"id": graph.id[:n], "in_degree": degrees.in_degree, "out_degree": degrees.out_degree}
+    fields = {**{k: built_in[k] for k in BUILT_IN}, **graph.vertex_fields}
+    return {k: np.ascontiguousarray(a) for k, a in fields.items() if k in names and k not in state}
+
+
+def _edge_fields(graph, names, program):
+    fields = dict(graph.edge_fields)
+    used = set(names) | ({"relation"} if program.messages else set())
+    used |= {"sender"} if program.aggregate in ("argmin", "argmax") else set()
+    if "sender" in used:
+        fields["sender"] = graph.id[graph.in_src]
+    if "relation" in used:
+        fields["relation"] = np.zeros(graph.n_in, np.uint16) if graph.relation is None else graph.relation
+    return {k: np.ascontiguousarray(a) for k, a in fields.items() if k in used}

@@ -1,0 +1,389 @@
+"""The step loop.
+
+A step, in the words of the program model:
+
+    s_j  = send(h_j)                     vertices
+    halo: s_j of boundary vertices travel while interior rows are computed
+    a_i  = aggregate message(s_j, h_i, e_ji);  h_i' = update(h_i, a_i)
+    g    = reduce(h');  stop?
+
+State is updated in place: all that crosses edges went through `send` first, so
+no row reads another's state. A step's communication does not depend on
+whether a function failed on this rank; the failure is told with the sums at
+its end, and all ranks raise it together.
+"""
+
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from hpcmp import jit
+from hpcmp.comm import collective, raise_together
+from hpcmp.engine.bind import bind, state_record
+from hpcmp.engine.explain import place_of
+from hpcmp.engine.fingerprint import names_used
+from hpcmp.engine.frontier import Frontier
+from hpcmp.engine.history import History, peak_rss_bytes
+from hpcmp.engine.program import with_params
+from hpcmp.engine.reduce import Totals
+from hpcmp.engine.result import Result, state_hash
+from hpcmp.errors import HpcmpError, ProgramError
+from hpcmp.graph import both_ways, only_relations, reversed_edges
+from hpcmp.kernels import csr
+
+MODES = ("auto", "step", "frontier")
+PROGRESS_S = 5.0
+MIN_MAPPED_ROWS = 4096  # fewer are done before another thread has woken up
+
+
+@collective
+def run(
+    program,
+    graph,
+    steps=None,
+    *,
+    params=None,
+    mode="auto",
+    check=False,
+    threads=1,
+    overlap=True,
+    step_digests=False,
+    progress=None,
+):
+    """Run a program on a graph. Collective.
+
+    Parameters
+    ----------
+    program : Program
+    graph : Graph
+    steps : int or None
+        At most so many steps; None: as the program says, or until it ends by
+        itself.
+    params : dict, optional
+        Replaces defaults of ``program.params``.
+    mode : "auto", "step" or "frontier"
+        For ``only_changed`` programs: step looks at every row, frontier only
+        at rows that hear a changed vertex; auto chooses each step. The
+        results are the same bits.
+    check : bool
+        Run the same functions as plain Python, uncompiled: slow, debuggable,
+        the same bits for arithmetic, comparisons and sqrt.
+    threads : int
+        Threads of this rank. Changes no bit.
+    overlap : bool
+        Compute interior rows while halos travel. Changes no bit.
+    step_digests : bool
+        Keep a fingerprint of the state after each step in ``result.steps``.
+    progress : callable (text) or None
+        Called on rank 0 every few seconds.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ProgramError
+        The program does not fit the graph, does not compile, or one of its
+        functions raised. Raised on every rank.
+    """
+    comm = graph.comm
+    error = None
+    try:
+        params = with_params(program, params)
+        n_steps = _step_limit(program, steps)
+        _check_request(program, graph, mode)
+    except HpcmpError as caught:
+        error = caught
+    raise_together(comm, error)
+    start = time.perf_counter()
+    heard = _heard_graph(program, graph)
+    ready = time.perf_counter()
+    bound = _bind_together(program, heard, params, not check, graph)
+    compiled = time.perf_counter()
+    with np.errstate(all="ignore"):  # numba's arithmetic is silent; plain Python's shall be too
+        loop = Loop(bound, heard, mode, 1 if check else threads, overlap, step_digests, progress)
+        try:
+            loop.run(n_steps)
+        finally:
+            loop.threads.close()
+    seconds = {"compile": compiled - ready, "run": time.perf_counter() - compiled + ready - start}
+    return _finish(loop, graph, heard, seconds, threads, step_digests)
+
+
+class Loop:
+    """The state of a run between its steps."""
+
+    def __init__(self, bound, graph, mode, threads, overlap, step_digests, progress):
+        self.bound, self.graph, self.comm = bound, graph, graph.comm
+        self.program = bound.program
+        self.overlap, self.step_digests = overlap, step_digests
+        self.threads = jit.Threads(threads)
+        self.progress = progress if graph.comm.rank == 0 else None
+        self.history = History(self.program.reduce)
+        self.frontier = Frontier(graph, self.program.only_changed, mode)
+        self.values = {name: r.identity for name, r in self.program.reduce.items()}
+        self.error = None  # the first failure on this rank, until all ranks know
+        self.step = 0
+        self.converged = False
+        self._one_value = np.zeros(graph.n_owned, np.float64)
+        self._chunks = {}
+
+    def run(self, n_steps):
+        """Step until the program ends, or n_steps were done. Collective."""
+        counts = self._initialise()
+        said = time.perf_counter()
+        while n_steps is None or self.step < n_steps:
+            if self.program.only_changed and counts["changed"] == 0:
+                break
+            n_active = counts["changed"] if self.program.only_changed else self.graph.n_vertices
+            self.history.begin_step()
+            counts = self._one_step(counts["out_edges"])
+            self.history.end_step(n_active, counts, self.values)
+            self.step += 1
+            if self.progress and time.perf_counter() - said > PROGRESS_S:
+                said = time.perf_counter()
+                self.progress(self._progress_line(n_active))
+            if self.program.until is not None and self._is_done():
+                self.converged = True
+                return
+        self.converged = self.program.only_changed and counts["changed"] == 0
+
+    def _initialise(self):
+        b, everyone = self.bound, self.frontier.everyone
+        ctx = self._ctx()
+        self._attempt(lambda: self._map(b.init, b.static, ctx, everyone, tuple(b.state.values())))
+        if b.active is not None:
+            self._attempt(lambda: self._map(b.active, b.vertices, ctx, everyone, (self.frontier.is_new,)))
+        return self._agree(Totals(self.program.reduce), None, ctx)
+
+    def _one_step(self, out_edges):
+        b, frontier, history = self.bound, self.frontier, self.history
+        ctx, totals, old = self._ctx(), Totals(self.program.reduce), self._old_state()
+        senders = frontier.begin_step(out_edges)
+        self._attempt(lambda: self._map(b.send, b.vertices, ctx, senders, b.sent))
+        history.lap("send")
+
+        pending = self._forward_begin()
+        if not self.overlap:
+            self._forward_end(pending)
+            history.lap("wait")
+        self._attempt(lambda: totals.count(messages=self._relax(ctx, frontier.interior())))
+        history.lap("interior")
+        if self.overlap:
+            self._forward_end(pending)
+            history.lap("wait")
+        self._attempt(lambda: totals.count(messages=self._relax(ctx, frontier.boundary())))
+        history.lap("boundary")
+
+        history.carried(pending)
+        totals.count(halo_rows=pending.n_rows, halo_bytes=pending.n_bytes)
+        counts = self._agree(totals, old, ctx)
+        history.lap("reduce")
+        return counts
+
+    # ------------------------------------------------------------ local work
+
+    def _map(self, loop, vertices, ctx, rows, out):
+        """One function of vertices over some rows."""
+        size = max(-(-len(rows) // (4 * self.threads.n_threads)), MIN_MAPPED_ROWS)
+        chunks = [(lo, min(lo + size, len(rows))) for lo in range(0, len(rows), size)]
+        self.threads.run(lambda lo, hi: loop(vertices, ctx, rows, out, lo, hi), chunks)
+
+    def _relax(self, ctx, rows):
+        """Messages, aggregate and update of some rows; how many messages."""
+        b, g = self.bound, self.graph
+        changed, is_new = self.frontier.changed, self.frontier.is_new
+        out, n_messages = tuple(b.state.values()), []
+
+        def call(lo, hi):
+            step = b.step(g.in_ptr, g.in_src, b.edges, b.vertices, b.sent, changed, ctx, rows, out, is_new, lo, hi)
+            n_messages.append(step)
+
+        self.threads.run(call, self._chunks_of(rows))
+        return int(sum(n_messages))
+
+    def _chunks_of(self, rows):
+        """Ranges of equal work; those of row lists that live as long as the graph are kept."""
+        is_lasting = rows is self.graph.interior or rows is self.graph.boundary
+        if not is_lasting or id(rows) not in self._chunks:
+            found = csr.chunks(self.graph.in_ptr, rows, self.threads.n_threads)
+            if not is_lasting:
+                return found
+            self._chunks[id(rows)] = found
+        return self._chunks[id(rows)]
+
+    def _old_state(self):
+        """A copy of the state where a reduction will compare."""
+        if not any(r.is_of_change for r in self.program.reduce.values()):
+            return None
+        return {name: a.copy() for name, a in self.bound.state.items()}
+
+    def _reduce_state(self, totals, old, ctx):
+        """This rank's share of the global values of the state as it is now."""
+        b, values, everyone = self.bound, self._one_value, self.frontier.everyone
+        for name, reducer in self.program.reduce.items():
+            loop, n = b.reducers[name], len(everyone)
+            if not reducer.is_of_change:
+                loop(b.vertices, ctx, everyone, (values,), 0, n)
+            elif old is not None:
+                loop(state_record(old), state_record(b.state), ctx, everyone, (values,), 0, n)
+            else:  # nothing has changed before the first step
+                continue
+            totals.add(name, values)
+        totals.count(**self.frontier.counts())
+        if self.step_digests:
+            totals.count(digest=state_hash(self.graph.id[: self.graph.n_owned], b.state))
+
+    def _attempt(self, work):
+        """Do local work; remember the first failure and skip what follows it."""
+        if self.error is not None:
+            return
+        try:
+            work()
+        except HpcmpError as error:
+            self.error = error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}{place_of(error)}"
+            self.error = ProgramError(f"a function of the program raised {what} in step {self.step}")
+
+    # ------------------------------------------------------------ with the other ranks
+
+    def _forward_begin(self):
+        halo, sent = self.graph.halo, self.bound.sent
+        return (
+            halo.changed_begin(sent, self.frontier.changed) if self.program.only_changed else halo.forward_begin(sent)
+        )
+
+    def _forward_end(self, pending):
+        halo, sent = self.graph.halo, self.bound.sent
+        if self.program.only_changed:
+            halo.changed_end(sent, self.frontier.changed, pending)
+        else:
+            halo.forward_end(sent, pending)
+
+    def _agree(self, totals, old, ctx):
+        """Reduce, and learn whether any rank failed."""
+        self._attempt(lambda: self._reduce_state(totals, old, ctx))
+        totals.count(failed=self.error is not None)
+        counts, values = totals.reduce(self.comm)
+        if counts["failed"]:
+            raise_together(self.comm, self.error)
+        self.values = values
+        return counts
+
+    def _is_done(self):
+        """Rank 0 asks, so that a clock or a file in `until` cannot part the ranks."""
+        answer, error = None, None
+        if self.comm.rank == 0:
+            try:
+                answer = bool(self.program.until(self._ctx()))
+            except Exception as caught:
+                error = ProgramError(f"until raised {type(caught).__name__}: {caught}")
+        answer, text = self.comm.bcast((answer, error and str(error)))
+        if text:
+            raise_together(self.comm, ProgramError(text))
+        return answer
+
+    def _ctx(self):
+        return self.bound.ctx(self.step, self.graph, self.values)
+
+    def _progress_line(self, n_active):
+        mean_s = np.mean(self.history.seconds["total"][-10:])
+        return f"step {self.step}, {n_active} active, {mean_s:.3g} s a step"
+
+
+def _step_limit(program, steps):
+    if steps is None:
+        steps = program.steps
+    if steps is None and not program.ends_by_itself:
+        raise ProgramError(
+            "this program has no rule to end by (until, only_changed); say how many steps: --steps N (steps=N)"
+        )
+    if steps is not None and steps < 0:
+        raise ProgramError(f"steps = {steps} is negative")
+    return steps
+
+
+def _check_request(program, graph, mode):
+    if mode not in MODES:
+        raise ProgramError(f"mode {mode!r} is not one of {', '.join(MODES)}")
+    if mode == "frontier" and not program.only_changed:
+        raise ProgramError(
+            "mode frontier is for programs with only_changed=True; in this one every vertex sends in every step"
+        )
+    unknown = [r for r in program.messages if r not in graph.relations]
+    if unknown:
+        have = ", ".join(graph.relations) or "one relation without a name"
+        raise ProgramError(f"messages names the relation {unknown[0]!r}, the graph has {have}")
+
+
+def _heard_graph(program, graph):
+    """The graph whose in-edges are what this program's vertices hear.
+
+    Where it has to be built, only the fields that the program names come along:
+    parallel edges are ordered by them, so others must not matter.
+    """
+    silent = set(graph.relations) - set(program.messages) if program.messages else set()
+    if not silent and (program.neighbours == "in" or not graph.directed):
+        return graph
+    graph = _with_fields(graph, names_used(*program.functions))
+    if program.messages and set(graph.relations) != set(program.messages):
+        graph = only_relations(graph, [r for r in graph.relations if r in program.messages])
+    if program.neighbours == "both":
+        return both_ways(graph)
+    return reversed_edges(graph) if program.neighbours == "out" else graph
+
+
+def _with_fields(graph, names):
+    def kept(fields):
+        return {name: a for name, a in fields.items() if name in names}
+
+    fields = {"vertex_fields": kept(graph.vertex_fields), "edge_fields": kept(graph.edge_fields)}
+    return replace(graph, name=None, digest=None, **fields)
+
+
+def _bind_together(program, heard, params, compiled, graph):
+    bound, error = None, None
+    try:
+        bound = bind(program, heard, params, compiled, degrees=graph)
+    except HpcmpError as caught:
+        error = caught
+    raise_together(graph.comm, error)
+    return bound
+
+
+def _finish(loop, graph, heard, seconds, threads, step_digests):
+    comm, program = graph.comm, loop.program
+    steps = loop.history.steps_table(comm, step_digests)
+    ranks = loop.history.ranks_table(comm, heard)
+    result = Result(
+        graph=graph,
+        program=program.name or "program",
+        params=loop.bound.params,
+        state=dict(loop.bound.state),
+        values=dict(loop.values),
+        n_steps=loop.step,
+        converged=bool(loop.converged) if program.ends_by_itself else None,
+        steps=steps,
+        ranks=ranks,
+        seconds=seconds,
+        halo={
+            "rows": int(steps["halo_rows"].sum()),
+            "bytes": int(steps["halo_bytes"].sum()),
+            "wait_s": float(ranks["wait_s"].max()),
+        },
+        threads=threads,
+        peak_rss_bytes=comm.allreduce(peak_rss_bytes()),
+    )
+    if heard is not graph:
+        heard.close()
+    return replace(result, digest=result.compute_digest())
+
+
+def say(text):
+    """Default way to show progress: a line on standard error. Local."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,98 @@
+"""Hashes and digests: how hpcmp says that two things are the same bits.
+
+`hash_sum` does not depend on the order of rows; `digest_blocks` and
+`combine_blocks` give the digest of rows in ascending id, over fixed blocks so
+that ranks can share the work.
+"""
+
+import hashlib
+
+import numpy as np
+
+GRAPH_SEEDS = (1, 2)  # two sums of 64 bits each
+DIGEST_ROWS = 16_384  # rows of one block; part of the definition of a digest
+
+
+def mix64(x):
+    """Scramble 64-bit words (splitmix64's finaliser): uint64, shape of x. Local."""
+    x = np.asarray(x, np.uint64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def hash_sum(columns, seed):
+    """Sum modulo 2**64 of a hash of every row: uint64. Local.
+
+    Parameters
+    ----------
+    columns : list of (n, ...) arrays
+    """
+    h = np.full(len(columns[0]), seed, np.uint64)
+    for column in columns:
+        for word in _words(column):
+            mixed = mix64(h * np.uint64(0x9E3779B97F4A7C15) + word)
+            # the zeros that fill a text up to the width of its column are not part of it
+            h = np.where(word == 0, h, mixed) if column.dtype.kind == "S" else mixed
+    return h.sum(dtype=np.uint64)
+
+
+def _words(column):
+    """The 64-bit words of each row, one column of them after the other."""
+    if column.ndim == 1 and column.dtype.kind in "iufb":
+        yield column.astype(np.float64 if column.dtype.kind == "f" else np.int64).view(np.uint64)
+        return
+    row_bytes = column.dtype.itemsize * int(np.prod(column.shape[1:], dtype=np.int64))
+    rows = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), row_bytes)
+    for at in range(0, rows.shape[1], 8):
+        piece = np.zeros((len(rows), 8), np.uint8)
+        piece[:, : min(8, rows.shape[1] - at)] = rows[:, at : at + 8]
+        yield piece.view(np.uint64)[:, 0]
+
+
+def graph_digest(graph, sums):
+    """Digest of a graph from the hash sums of its rows: 64 hex digits. Local.
+
+    Parameters
+    ----------
+    graph : Graph or GraphFile
+        Sizes, direction, relations, categories, and the types of fields.
+    sums : list of int
+        ``hash_sum`` of vertices and of edges, for each of GRAPH_SEEDS, over all
+        ranks.
+    """
+    facts = (graph.n_vertices, graph.n_edges, graph.directed, graph.relations, sorted(graph.categories.items()))
+    names = [[(k, np.dtype(f[k].dtype).str) for k in sorted(f)] for f in (graph.vertex_fields, graph.edge_fields)]
+    return hashlib.sha256(repr((facts, names, [int(s) for s in sums])).encode()).hexdigest()
+
+
+def digest_blocks(ids, fields):
+    """SHA-256 of every block of DIGEST_ROWS rows, one after the other. Local.
+
+    Parameters
+    ----------
+    ids : int64 (n,), ascending
+        Rows of whole blocks (the last may be short).
+    fields : dict of str to (n, ...) array
+    """
+    out = []
+    for lo in range(0, len(ids), DIGEST_ROWS):
+        block = hashlib.sha256(ids[lo : lo + DIGEST_ROWS].tobytes())
+        for name in sorted(fields):
+            block.update(np.ascontiguousarray(fields[name][lo : lo + DIGEST_ROWS]).tobytes())
+        out.append(block.digest())
+    return b"".join(out)
+
+
+def combine_blocks(n_rows, fields, blocks):
+    """Digest of a whole result: 64 hex digits. Local.
+
+    Parameters
+    ----------
+    fields : dict of str to array
+        Only names, dtypes and widths are looked at.
+    blocks : bytes
+        `digest_blocks` of all rows in ascending id.
+    """
+    layout = [(name, fields[name].dtype.str, fields[name].shape[1:]) for name in sorted(fields)]
+    return hashlib.sha256(repr((n_rows, layout)).encode() + blocks).hexdigest()

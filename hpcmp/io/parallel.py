@@ -1,0 +1,265 @@
+"""One plain HDF5 file, written and read by all ranks, without a parallel HDF5.
+
+Rank 0 creates the datasets in one piece each, allocated early and not filled,
+and tells where in the file they begin; every rank then writes its rows there
+by MPI-IO. The file appears under its name only when it is complete.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcmp.comm import exclusive_sum, raise_together
+from hpcmp.errors import FileError, HpcmpError
+from hpcmp.io import h5
+
+MAX_BYTES = 1 << 30  # of one MPI-IO call; counts are C ints
+
+
+@dataclass(frozen=True)
+class Slab:
+    """This rank's rows of a dataset that lies on all ranks."""
+
+    rows: np.ndarray  # (m, ...)
+    first: int  # number of the first of them
+    n_rows: int  # of all ranks
+    attrs: dict = field(default_factory=dict)
+    dtype: object = None  # HDF5 type where it is not that of rows (text)
+
+
+def write_file(comm, path, slabs, attrs, finish=None):
+    """Write a file of slabs. Collective.
+
+    Parameters
+    ----------
+    slabs : dict of str to Slab
+        The same names on all ranks.
+    attrs : dict
+        Attributes of the file.
+    finish : callable (h5py.File), optional
+        Rank 0 completes the file with it (small tables, scales).
+
+    Raises
+    ------
+    FileError
+        The file cannot be written. Raised on every rank; what was at ``path``
+        before is untouched.
+    """
+    path = Path(path)
+    part = _part_name(comm, path)
+    try:
+        offsets = _on_rank_0(comm, path, lambda: _create(part, path, slabs, attrs))
+        _write_slabs(comm, part, path, slabs, offsets)
+        _on_rank_0(comm, path, lambda: _complete(part, path, finish))
+    except BaseException:
+        if comm.rank == 0:
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_text(comm, path, text):
+    """Write the ranks' bytes one after the other. Collective.
+
+    Parameters
+    ----------
+    text : bytes or uint8 array
+        This rank's share.
+    """
+    rows = np.frombuffer(text, np.uint8)
+    before, total = exclusive_sum(comm, len(rows))
+    path = Path(path)
+    part = _part_name(comm, path)
+    slab = {"": Slab(rows, before, total)}
+    try:
+        _on_rank_0(comm, path, lambda: _check_room(path, total) or part.write_bytes(b""))
+        _write_slabs(comm, part, path, slab, {"": 0})
+        _on_rank_0(comm, path, lambda: os.replace(part, path))
+    except BaseException:
+        if comm.rank == 0:
+            part.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(comm, path, *inputs):
+    """Refuse an output that could not be written, before any work. Collective.
+
+    Parameters
+    ----------
+    inputs : path or None
+        What the command reads; the output must not replace any of it.
+
+    Raises
+    ------
+    FileError
+        Its folder is missing or closed, or it is a folder. Raised on every
+        rank.
+    """
+    path, error = Path(path), None
+    if comm.rank == 0:
+        if path.is_dir():
+            error = FileError(f"{path} is a folder; name a file to write")
+        elif not path.parent.is_dir():
+            error = FileError(f"the folder {path.parent} of {path} does not exist; make it first")
+        elif not os.access(path.parent, os.W_OK):
+            error = FileError(f"the folder {path.parent} of {path} cannot be written: permission denied")
+        elif any(_is_same_file(path, other) for other in inputs if other is not None):
+            error = FileError(f"{path} is an input of this command; write to another file")
+    raise_together(comm, error)
+
+
+def _is_same_file(path, other):
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them is not there
+        return False
+
+
+def read_rows(comm, path, offset, dtype, shape, first, n_rows):
+    """Rows [first, first + n_rows) of a dataset at a file offset. Collective.
+
+    Parameters
+    ----------
+    offset : int or None
+        From `h5.contiguous_offset`; None: the dataset is empty.
+    shape : tuple
+        Of the whole dataset.
+    """
+    from mpi4py import MPI
+
+    rows = np.empty((n_rows, *shape[1:]), dtype)
+    if offset is None:
+        return rows
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    failed = _Failures(comm, f"{path} cannot be read")
+    handle = _open(comm, path, MPI.MODE_RDONLY, failed)
+    status = MPI.Status()
+    for at, piece in _pieces(comm, rows, row_bytes):
+        with failed:  # a rank that fails stays with the others to the last piece
+            handle.Read_at_all(offset + first * row_bytes + at, piece, status)
+            if status.Get_count(MPI.BYTE) != len(piece):
+                raise FileError(f"{path} ends within a dataset; it is truncated")
+    with failed:
+        handle.Close()
+    failed.raise_together()
+    return rows
+
+
+def _create(part, path, slabs, attrs):
+    """Datasets without data; where each begins."""
+    _check_room(path, sum(_bytes_of(s) for s in slabs.values()))
+    with h5py.File(part, "w", libver=("v110", "v110")) as handle:
+        h5.set_attributes(handle, attrs)
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_layout(h5py.h5d.CONTIGUOUS)
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+        links.set_create_intermediate_group(True)
+        offsets = {}
+        for name, slab in slabs.items():
+            shape = (slab.n_rows, *slab.rows.shape[1:])
+            kind = h5py.h5t.py_create(np.dtype(slab.dtype or slab.rows.dtype), logical=True)
+            made = h5py.h5d.create(handle.id, name.encode(), kind, h5py.h5s.create_simple(shape), plist, lcpl=links)
+            h5.set_attributes(handle[name], slab.attrs)
+            offsets[name] = made.get_offset() if np.prod(shape) else None
+    return offsets
+
+
+def _write_slabs(comm, part, path, slabs, offsets):
+    from mpi4py import MPI
+
+    failed = _Failures(comm, f"{path} cannot be written")
+    handle = _open(comm, part, MPI.MODE_WRONLY, failed)
+    for name, slab in slabs.items():
+        if offsets[name] is None:
+            continue
+        row_bytes = _bytes_of(slab) // max(slab.n_rows, 1)
+        start = offsets[name] + slab.first * row_bytes
+        for at, piece in _pieces(comm, np.ascontiguousarray(slab.rows), row_bytes):
+            with failed:  # a rank that fails stays with the others to the last piece
+                handle.Write_at_all(start + at, piece)
+    with failed:
+        handle.Close()
+    failed.raise_together()
+
+
+def _open(comm, path, mode, failed):
+    from mpi4py import MPI
+
+    handle = None
+    with failed:
+        handle = MPI.File.Open(comm, str(path), mode)
+    failed.raise_together()
+    return handle
+
+
+class _Failures:
+    """Remembers this rank's first failure of several collective calls, to be raised by all after the last."""
+
+    def __init__(self, comm, what):
+        self.comm, self.what, self.error = comm, what, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, Exception):
+            text = error.Get_error_string() if hasattr(error, "Get_error_string") else str(error)
+            found = error if isinstance(error, HpcmpError) else FileError(f"{self.what}: {text}")
+            self.error = self.error or found
+        return isinstance(error, Exception)
+
+    def raise_together(self):
+        """Raise the first failure of any rank, on all. Collective."""
+        raise_together(self.comm, self.error)
+
+
+def _pieces(comm, rows, row_bytes):
+    """(byte offset, bytes) of rows in pieces; every rank has equally many."""
+    flat = rows.reshape(-1).view(np.uint8)
+    n_pieces = max(comm.allgather(-(-len(rows) * row_bytes // MAX_BYTES)) + [1])
+    for k in range(n_pieces):
+        yield k * MAX_BYTES, flat[k * MAX_BYTES : (k + 1) * MAX_BYTES]
+
+
+def _complete(part, path, finish):
+    with h5py.File(part, "r+") as handle:
+        if finish is not None:
+            finish(handle)
+    with open(part, "rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(part, path)
+
+
+def _part_name(comm, path):
+    return comm.bcast(path.with_name(f".{path.name}.{os.getpid()}.part"))
+
+
+def _check_room(path, needed):
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise FileError(f"{path} needs {needed} bytes, {path.parent} has {free} free; make room or write elsewhere")
+
+
+def _on_rank_0(comm, path, work):
+    """Do work on rank 0; its result, or its error, on all ranks."""
+    made, error = None, None
+    if comm.rank == 0:
+        try:
+            made = work()
+        except OSError as caught:
+            is_ours = isinstance(caught, HpcmpError)
+            why = caught.strerror or h5._first_line(caught)
+            error = caught if is_ours else FileError(f"{path} cannot be written: {why}")
+        except Exception as caught:
+            error = caught
+    raise_together(comm, error)
+    return comm.bcast(made)
+
+
+def _bytes_of(slab):
+    return slab.n_rows * slab.rows.dtype.itemsize * int(np.prod(slab.rows.shape[1:], dtype=np.int64))

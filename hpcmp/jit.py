@@ -1,0 +1,172 @@
+"""How numba is called: flags, threads, cache and types, decided here and nowhere else.
+
+Kernels release the GIL and run on row ranges; `Threads` runs one compiled
+kernel on several ranges at once. One compilation thus serves one thread and
+many, and since a row is written by one range only, threads cannot change a
+bit of the result. (numba's own ``parallel=True`` costs several times the
+compile time and 10 to 17 us a call.)
+
+No fastmath and no SVML: the vector lanes and the scalar remainder of a loop
+may then differ in the last bit, and so would a row computed elsewhere.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # read by numba when it is first imported
+FUSED_FILES = ("jit.py", "dtypes.py", "random.py", "engine/bind.py")  # beside kernels/
+
+
+def _library_key():
+    """Hash of the files whose functions end up in kernels: edited ones never meet their old kernels."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted([*here.glob("kernels/*.py"), *(here / name for name in FUSED_FILES)]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cache_folder():
+    given = os.environ.get("HPCMP_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given) / _library_key()
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "hpcmp" / f"numba-{platform.node() or 'host'}" / _library_key()
+
+
+def _writable(folder):
+    """The folder, or one of this process alone where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+        return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=PRIVATE_CACHE))
+
+
+# Where compiled kernels of this machine are kept. One folder per host, since nodes that share a home folder must not
+# write one cache together; HPCMP_CACHE_DIR or NUMBA_CACHE_DIR moves it.
+PRIVATE_CACHE = "hpcmp-numba-"
+CACHE_FOLDER = _writable(_cache_folder())
+
+import numba  # noqa: E402
+from numba.extending import register_jitable  # noqa: E402
+
+# Had numba been imported before us, the variable set above would make it read its environment again at the first
+# compilation, and forget this folder.
+numba.config.reload_config()
+setattr(numba.config, "CACHE_DIR", str(CACHE_FOLDER))  # noqa: B010 (numba fills its config at run time)
+
+FLAGS = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": False}
+
+
+def kernel(function):
+    """Compile a loop over arrays, kept on disk between runs. Local.
+
+    One process of a machine compiles and saves; the others wait for it, then
+    load. (Two that save at once can make the cache's index point at the wrong
+    code.)
+    """
+    dispatcher = numba.jit(cache=True, **FLAGS)(function)
+    if numba.config.DISABLE_JIT:  # the function itself
+        return dispatcher
+    compile_unlocked = dispatcher.compile
+
+    def compile_alone(signature):
+        with _CACHE_LOCK:
+            return compile_unlocked(signature)
+
+    dispatcher.compile = compile_alone
+    return dispatcher
+
+
+def inlined(function):
+    """Mark a function that kernels call; plain Python stays callable. Local."""
+    if function not in _INLINED:  # a second mark would be a second candidate for every call of it
+        _INLINED.add(function)
+        register_jitable(error_model="numpy")(function)
+    return function
+
+
+_INLINED: set = set()
+
+
+def return_type(function, signature):
+    """Compile ``kernel(function)`` for argument types and tell its type. Local."""
+    function.compile(signature)
+    return function.overloads[signature].signature.return_type
+
+
+def is_cached(function):
+    """How many signatures came from disk, how many were compiled. Local."""
+    stats = function.stats
+    return sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
+
+
+class _CacheLock:
+    """Holds the cache of this machine while a kernel is compiled or loaded; may be nested."""
+
+    def __init__(self):
+        self.within_process = threading.RLock()
+        self.depth, self.file = 0, None
+
+    def __enter__(self):
+        self.within_process.acquire()
+        self.depth += 1
+        if self.depth == 1:
+            with contextlib.suppress(OSError):  # a file system without locks
+                self.file = open(CACHE_FOLDER / "lock", "w")  # noqa: SIM115
+                fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def __exit__(self, *exception):
+        self.depth -= 1
+        if self.depth == 0 and self.file is not None:
+            self.file.close()
+            self.file = None
+        self.within_process.release()
+
+
+_CACHE_LOCK = _CacheLock()
+
+
+class Threads:
+    """A few threads that run kernels which released the GIL."""
+
+    def __init__(self, n_threads=1):
+        self.n_threads = max(1, int(n_threads))
+        self.pool = ThreadPoolExecutor(self.n_threads - 1) if self.n_threads > 1 else None
+
+    def run(self, call, chunks):
+        """Run ``call(lo, hi)`` over all chunks; the first error is raised. Local.
+
+        With one thread or one chunk, in the caller.
+        """
+        if self.pool is None or len(chunks) < 2:
+            for lo, hi in chunks:
+                call(lo, hi)
+            return
+        shared = iter(chunks)  # next() on a list iterator is atomic: each chunk is taken once
+
+        def work():
+            for lo, hi in shared:
+                call(lo, hi)
+
+        others = [self.pool.submit(work) for _ in range(self.n_threads - 1)]
+        try:
+            work()
+        finally:
+            failed = [f.exception() for f in others]
+        for error in failed:
+            if error is not None:
+                raise error
+
+    def close(self):
+        """Let the threads go. Local."""
+        if self.pool is not None:
+            self.pool.shutdown()

@@ -1,0 +1,434 @@
+"""Reading and writing bundles of arrays, in kernels and in plain Python alike.
+
+A *bundle* is a tuple or named tuple of arrays with one row per vertex or edge.
+`at` reads a row of scalars; `views_at` and `rows_at` read vector fields as whole
+rows, of which `pick` takes one channel; `put` and `put_rows` write. Reading widens to int64, float64 or bool
+and writing rounds, so that a user's function sees the same numbers whether
+numba or Python runs it. A field nobody looks at costs nothing: the compiler
+drops the load.
+
+Named tuples are classes made from their field names and found again under
+this module by name; only so does numba's cache recognise them in another run.
+"""
+
+import operator
+import re
+from collections import namedtuple
+
+import numpy as np
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
+
+from hpcmp.dtypes import wide
+
+_RECORDS: dict[str, type] = {}
+
+
+def record(kind, names):
+    """Named tuple class of a kind ("Vertex", "Edge", "Context") with fields. Local."""
+    key = f"{kind}_" + "_".join(f"{len(n)}{n}" for n in names)
+    if key not in _RECORDS:
+        made = namedtuple(kind, names)
+        made.__module__, made.__qualname__, made.__name__ = __name__, key, key
+        _RECORDS[key] = made
+    return _RECORDS[key]
+
+
+def __getattr__(key):
+    """Rebuild a record class that a cached kernel names. Local."""
+    head = re.match(r"(Vertex|Edge|Context|Rows)_", key)
+    if not head:
+        raise AttributeError(key)
+    names, at = [], head.end()
+    while at < len(key):
+        digits = re.compile(r"\d+").match(key, at)
+        length = int(digits.group())
+        names.append(key[digits.end() : digits.end() + length])
+        at = digits.end() + length + 1
+    return record(head.group(1), names)
+
+
+# ---------------------------------------------------------------- plain Python
+
+
+def at(bundle, i):
+    """Row i of every array as scalars, in a tuple like the bundle. Local."""
+    return _like(bundle, [_scalar(a, i) for a in bundle])
+
+
+def scalars_at(bundle, i, scratch):
+    """`at`, called like `rows_at`. Local."""
+    return at(bundle, i)
+
+
+def pick(values, k):
+    """Channel k of a row read by `rows_at` or `views_at`; scalars are shared. Local.
+
+    A field with fewer channels is not for a function of channels (`bind` sees
+    to that) and gives 0.
+    """
+    return _like(values, [_channel(v, k) for v in values])
+
+
+def views_at(bundle, i, scratch):
+    """Row i: scalars of 1-D arrays, rows of 2-D ones as they are stored. Local."""
+    return _like(bundle, [_scalar(a, i) if a.ndim == 1 else a[i] for a in bundle])
+
+
+def rows_at(bundle, i, scratch):
+    """Row i: scalars of 1-D arrays, rows of 2-D ones, widened into scratch. Local."""
+    out = []
+    for a, wide_row in zip(bundle, scratch, strict=True):
+        if a.ndim == 1:
+            out.append(_scalar(a, i))
+        elif wide_row.dtype == a.dtype:
+            out.append(a[i])
+        else:
+            wide_row[:] = a[i]
+            out.append(wide_row)
+    return _like(bundle, out)
+
+
+def put(bundle, i, values):
+    """Write a tuple of scalars to row i of 1-D arrays, rounding. Local."""
+    if len(values) != len(bundle):
+        raise ValueError(f"{len(values)} values were given for {len(bundle)} fields")
+    for a, value in zip(bundle, values, strict=True):
+        a[i] = _as_stored(value, a.dtype)
+
+
+def _as_stored(value, dtype):
+    """A value as compiled code would store it: rounded or wrapped, or refused by its type."""
+    is_number = isinstance(value, int | float | np.number | np.bool_)
+    if not is_number or (dtype.kind != "f" and isinstance(value, float | np.floating)):
+        raise TypeError(f"a {type(value).__name__} cannot be stored in a field of {dtype}; convert it")
+    return np.int64(value).astype(dtype) if dtype.kind in "iu" else dtype.type(value)
+
+
+def put_rows(bundle, i, rows):
+    """Write rows to row i; a 1-D array takes the first element. Local."""
+    for a, row in zip(bundle, rows, strict=True):
+        a[i] = row[0] if a.ndim == 1 else row
+
+
+def as_tuple(value):
+    """A tuple stays, a scalar becomes a tuple of one. Local."""
+    return tuple(value) if isinstance(value, tuple) else (value,)
+
+
+def single(values):
+    """A tuple of one becomes its element, a longer one stays. Local."""
+    return values[0] if len(values) == 1 else values
+
+
+def differs(bundle, i, values):
+    """Whether writing values to row i would change it; NaN equals NaN. Local."""
+    for a, value in zip(bundle, values, strict=True):
+        new = _as_stored(value, a.dtype)
+        if not (a[i] == new or (a[i] != a[i] and new != new)):
+            return True
+    return False
+
+
+def rows_differ(bundle, i, rows):
+    """Whether `put_rows` would change row i; NaN equals NaN. Local."""
+    return any(
+        differs((a if a.ndim == 1 else a[i],), i if a.ndim == 1 else k, (row[k],))
+        for a, row in zip(bundle, rows, strict=True)
+        for k in range(row.size)
+    )
+
+
+def filled_rows(bundle):
+    """One wide row for every array of a bundle, of one element for 1-D ones. Local."""
+    return tuple(np.empty(1 if a.ndim == 1 else a.shape[1], wide(a.dtype)) for a in bundle)
+
+
+def scratch_rows(bundle):
+    """One wide row for every array of a bundle, empty for 1-D ones. Local."""
+    return tuple(np.empty(0 if a.ndim == 1 else a.shape[1], wide(a.dtype)) for a in bundle)
+
+
+def _like(bundle, values):
+    return type(bundle)(*values) if hasattr(bundle, "_fields") else tuple(values)
+
+
+def _channel(value, k):
+    if not isinstance(value, np.ndarray):
+        return value
+    return _scalar(value, k) if k < value.size else wide(value.dtype).type(0)
+
+
+def _scalar(a, index):
+    kind = wide(a.dtype).type
+    return bool(a[index]) if kind is np.bool_ else kind(a[index])
+
+
+# ---------------------------------------------------------------- compiled
+
+
+def _wide_type(t):
+    if isinstance(t, types.Boolean):
+        return types.boolean
+    return types.float64 if isinstance(t, types.Float) else types.int64
+
+
+def _tuple_like(bundle, members):
+    if isinstance(bundle, types.BaseNamedTuple):
+        return types.NamedTuple(members, bundle.instance_class)
+    return types.Tuple(members)
+
+
+def _getitem(typingctx, array, index):
+    return typingctx.resolve_value_type(operator.getitem).get_call_type(typingctx, (array, index), {})
+
+
+@intrinsic
+def _at(typingctx, bundle, i):
+    """Row i of 1-D arrays, widened."""
+    result = _tuple_like(bundle, [_wide_type(a.dtype) for a in bundle.types])
+    calls = [_getitem(typingctx, a, types.uint64) for a in bundle.types]
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.uint64)
+        values = []
+        for n, call in enumerate(calls):
+            array = builder.extract_value(args[0], n)
+            read = context.get_function(operator.getitem, call)(builder, (array, index))
+            values.append(context.cast(builder, read, call.return_type, result.types[n]))
+        return context.make_tuple(builder, result, values)
+
+    return result(bundle, i), codegen
+
+
+@intrinsic
+def _relabel(typingctx, bundle, values):
+    """A plain tuple as a tuple like the bundle."""
+    result = _tuple_like(bundle, list(values.types) if len(values) else [])
+
+    def codegen(context, builder, signature, args):
+        return _retupled(context, builder, values, args[1], result)
+
+    return result(bundle, values), codegen
+
+
+@overload(scalars_at)
+def _scalars_at_overload(bundle, i, scratch):
+    return lambda bundle, i, scratch: _at(bundle, i)
+
+
+@overload(at)
+def _at_overload(bundle, i):
+    return lambda bundle, i: _at(bundle, i)
+
+
+def _row_at(a, i, wide_row):
+    """Row i of one array."""
+
+
+@overload(_row_at)
+def _row_at_overload(a, i, wide_row):
+    if a.ndim == 1:
+        return lambda a, i, wide_row: _at((a,), i)[0]
+    if a.dtype == wide_row.dtype:
+        return lambda a, i, wide_row: a[i]
+
+    def widen(a, i, wide_row):
+        for k in range(wide_row.size):
+            wide_row[k] = a[i, k]
+        return wide_row
+
+    return widen
+
+
+# numba cannot loop over a tuple of mixed types, so these walk it head first, tail after
+
+
+def _rows(arrays, i, scratch):
+    """Row i of every array, as a plain tuple."""
+
+
+@overload(_rows)
+def _rows_overload(arrays, i, scratch):
+    if len(arrays) == 0:
+        return lambda arrays, i, scratch: ()
+    return lambda arrays, i, scratch: (_row_at(arrays[0], i, scratch[0]),) + _rows(arrays[1:], i, scratch[1:])
+
+
+def _views(arrays, i):
+    """Row i of every array as stored, as a plain tuple."""
+
+
+@overload(_views)
+def _views_overload(arrays, i):
+    if len(arrays) == 0:
+        return lambda arrays, i: ()
+    if arrays[0].ndim == 1:
+        return lambda arrays, i: _at((arrays[0],), i) + _views(arrays[1:], i)
+    return lambda arrays, i: (arrays[0][i],) + _views(arrays[1:], i)
+
+
+@overload(views_at)
+def _views_at_overload(bundle, i, scratch):
+    return lambda bundle, i, scratch: _relabel(bundle, _views(_plain(bundle), i))
+
+
+def _picked(values, k):
+    """Channel k of every row, scalars as they are, as a plain tuple."""
+
+
+@overload(_picked)
+def _picked_overload(values, k):
+    if len(values) == 0:
+        return lambda values, k: ()
+    if isinstance(values[0], types.Array):
+        return lambda values, k: _at((values[0],), k) + _picked(values[1:], k)
+    return lambda values, k: (values[0],) + _picked(values[1:], k)
+
+
+@overload(pick)
+def _pick_overload(values, k):
+    return lambda values, k: _relabel(values, _picked(_plain(values), k))
+
+
+@overload(rows_at)
+def _rows_at_overload(bundle, i, scratch):
+    return lambda bundle, i, scratch: _relabel(bundle, _rows(_plain(bundle), i, _plain(scratch)))
+
+
+@overload(put_rows)
+def _put_rows_overload(bundle, i, rows):
+    if len(bundle) == 0:
+        return lambda bundle, i, rows: None
+    if bundle[0].ndim == 1:
+
+        def head(bundle, i, rows):
+            bundle[0][i] = rows[0][0]
+            put_rows(bundle[1:], i, rows[1:])
+
+        return head
+
+    def head_row(bundle, i, rows):
+        for k in range(rows[0].size):
+            bundle[0][i, k] = rows[0][k]
+        put_rows(bundle[1:], i, rows[1:])
+
+    return head_row
+
+
+@overload(differs)
+def _differs_overload(bundle, i, values):
+    if len(bundle) == 0:
+        return lambda bundle, i, values: False
+
+    def walk(bundle, i, values):
+        old, new = bundle[0][i], bundle[0].dtype.type(values[0])
+        if not (old == new or (old != old and new != new)):
+            return True
+        return differs(bundle[1:], i, values[1:])
+
+    return walk
+
+
+@overload(rows_differ)
+def _rows_differ_overload(bundle, i, rows):
+    if len(bundle) == 0:
+        return lambda bundle, i, rows: False
+    if bundle[0].ndim == 1:
+        return lambda bundle, i, rows: differs((bundle[0],), i, (rows[0][0],)) or rows_differ(bundle[1:], i, rows[1:])
+
+    def walk(bundle, i, rows):
+        row = bundle[0][i]
+        for k in range(row.size):
+            if differs((row,), k, (rows[0][k],)):
+                return True
+        return rows_differ(bundle[1:], i, rows[1:])
+
+    return walk
+
+
+def _new_rows(bundle, length_of_scalar):
+    """A wide row for every array, as a plain tuple."""
+
+
+@overload(_new_rows)
+def _new_rows_overload(bundle, length_of_scalar):
+    if len(bundle) == 0:
+        return lambda bundle, length_of_scalar: ()
+    kind = _wide_type(bundle[0].dtype)
+    if bundle[0].ndim == 1:
+        return lambda bundle, length_of_scalar: (
+            (np.empty(length_of_scalar, kind),) + _new_rows(bundle[1:], length_of_scalar)
+        )
+    return lambda bundle, length_of_scalar: (
+        (np.empty(bundle[0].shape[1], kind),) + _new_rows(bundle[1:], length_of_scalar)
+    )
+
+
+@overload(scratch_rows)
+def _scratch_rows_overload(bundle):
+    return lambda bundle: _new_rows(_plain(bundle), 0)
+
+
+@overload(filled_rows)
+def _filled_rows_overload(bundle):
+    return lambda bundle: _new_rows(_plain(bundle), 1)
+
+
+@overload(put)
+def _put_overload(bundle, i, values):
+    if len(bundle) != len(values):
+        raise TypingError(f"{len(values)} values were given for {len(bundle)} fields")
+    return lambda bundle, i, values: _put(bundle, i, values)
+
+
+@intrinsic
+def _put(typingctx, bundle, i, values):
+    setitem = typingctx.resolve_value_type(operator.setitem)
+    calls = [setitem.get_call_type(typingctx, (a, types.uint64, a.dtype), {}) for a in bundle.types]
+    for a, v in zip(bundle.types, values.types, strict=True):
+        is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
+        if is_cut_short or not isinstance(v, types.Number | types.Boolean):
+            raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.uint64)
+        for n, (a, v) in enumerate(zip(bundle.types, signature.args[2].types, strict=True)):
+            array, value = builder.extract_value(args[0], n), builder.extract_value(args[2], n)
+            value = context.cast(builder, value, v, a.dtype)
+            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
+        return context.get_dummy_value()
+
+    return types.none(bundle, i, values), codegen
+
+
+@overload(as_tuple)
+def _as_tuple_overload(value):
+    if isinstance(value, types.BaseTuple):
+        return lambda value: _plain(value)
+    return lambda value: (value,)
+
+
+@intrinsic
+def _plain(typingctx, values):
+    result = types.Tuple(list(values.types) if len(values) else [])
+
+    def codegen(context, builder, signature, args):
+        return _retupled(context, builder, values, args[0], result)
+
+    return result(values), codegen
+
+
+def _retupled(context, builder, source, value, result):
+    members = [builder.extract_value(value, n) for n in range(len(source))]
+    for kind, member in zip(source, members, strict=True):
+        context.nrt.incref(builder, kind, member)  # the new tuple owns its arrays too
+    return context.make_tuple(builder, result, members)
+
+
+@overload(single)
+def _single_overload(values):
+    if len(values) == 1:
+        return lambda values: values[0]
+    return lambda values: values

