@@ -5,9 +5,12 @@ the upper-case calls; the lower-case ones carry small objects while building.
 """
 
 import contextlib
+import fcntl
 import functools
 import os
 import sys
+import termios
+import time
 import traceback
 
 import numpy as np
@@ -164,8 +167,22 @@ def abort(comm, error):
         trace = "".join(traceback.format_exception(error))
         sys.stderr.write(f"hpcmp: rank {comm.rank} of {comm.size} failed, ending all ranks:\n{trace}")
     sys.stderr.flush()
+    _let_launcher_read(sys.stderr)
     comm.Abort(code)
     os._exit(code)  # MPICH returns from Abort and ends the process later; until then it must not go on
+
+
+def _let_launcher_read(stream, wait_s=2.0, hop_s=0.2):
+    """Wait until the launcher has taken what was written to a pipe. Local.
+
+    Launchers drop what a process wrote last when that process aborts: first
+    wait for the pipe to be empty, then for the hops behind it.
+    """
+    end = time.monotonic() + wait_s
+    with contextlib.suppress(OSError, ValueError):  # no file, or no pipe
+        while any(fcntl.ioctl(stream.fileno(), termios.FIONREAD, bytes(4))) and time.monotonic() < end:
+            time.sleep(0.01)
+    time.sleep(hop_s)
 
 
 def _describe(error):

