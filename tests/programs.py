@@ -248,6 +248,82 @@ FROM_SOME = hpcmp.Program(
 )
 
 
+# ---------------------------------------------------------------- aggregates that take messages in any order
+
+
+def odd_start(vertex, ctx):
+    kind = vertex.id % 6
+    return math.nan if kind == 5 and ctx.with_nan else -0.0 if kind == 4 else 0.0 if kind == 3 else 4.5 - kind
+
+
+def low_of_two(vertex, heard, ctx):
+    return min(vertex.value, heard) if vertex.value == vertex.value else heard
+
+
+def exact_of(aggregate, update, state="float64", **more):
+    """A program in which few vertices send first, and those that changed after them."""
+    parts = {"state": {"value": state}, "init": odd_start, "send": send_value, "params": {"with_nan": False}}
+    parts |= {"only_changed": True, "active": lambda vertex, ctx: vertex.id % 3 == 0, "steps": 6}
+    return hpcmp.Program(**(parts | {"aggregate": aggregate, "update": update} | more))
+
+
+def small_id(vertex, ctx):
+    return vertex.id % 10
+
+
+def hashed(vertex, total, ctx):
+    return (vertex.value * 5 + total) % 64 // 2
+
+
+def either_or(vertex, heard, ctx):
+    return vertex.value + 1 if heard and vertex.value < 3 else vertex.value
+
+
+def most(a, b):
+    return max(a, b)
+
+
+def take_label(vertex, best, ctx):
+    return (best[1] + best[0]) % 13 if best[1] >= 0 else vertex.value
+
+
+EXACT = {
+    "min": exact_of("min", low_of_two),
+    "max": exact_of("max", take),
+    "min with nan": exact_of("min", low_of_two, params={"with_nan": True}),
+    "sum": exact_of("sum", hashed, "int64", init=small_id),
+    "count": exact_of("count", hashed, "int64", init=small_id),
+    "any": exact_of("any", either_or, "int64", init=small_id, send=lambda vertex, ctx: vertex.value % 2 == 0),
+    "all": exact_of("all", either_or, "int64", init=small_id, send=lambda vertex, ctx: vertex.value % 3 != 0),
+    "argmin": exact_of("argmin", take_label, "int64", init=small_id),
+    "monoid": exact_of(hpcmp.Monoid(0, most, exact=True), hashed, "int64", init=small_id),
+    "deaf": exact_of("sum", hashed, "int64", init=small_id, listens=lambda vertex, ctx: vertex.value % 4 != 1),
+    "edges": exact_of("max", take, message=lambda sent, receiver, edge, ctx: sent / 2 + edge.weight + edge.sender % 3),
+}
+
+
+def over(sent, receiver, edge, ctx):
+    return sent + edge.weight
+
+
+def near_first(vertex, ctx):
+    return vertex.value // ctx.width
+
+
+NEAR = hpcmp.Program(
+    state={"value": "float64"},
+    init=lambda vertex, ctx: 0.0 if vertex.id % 17 == 3 else math.inf,
+    send=send_value,
+    message=over,
+    aggregate="min",
+    update=lambda vertex, best, ctx: min(vertex.value, best),
+    only_changed=True,
+    active=lambda vertex, ctx: vertex.value == 0.0,
+    bucket=near_first,
+    params={"width": 0.5},
+)
+
+
 # ---------------------------------------------------------------- global values
 
 

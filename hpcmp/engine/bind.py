@@ -16,6 +16,7 @@ from hpcmp.dtypes import wide
 from hpcmp.engine.explain import place_of, telling
 from hpcmp.engine.fingerprint import fingerprint, helpers, names_used
 from hpcmp.engine.program import CONTEXT, fills_rows, type_of_field, types_of
+from hpcmp.engine.reduce import absorber, share_of
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE
 from hpcmp.kernels import csr, exact, loops
@@ -38,8 +39,13 @@ class Bound:
     init: object = None
     send: object = None
     step: object = None
+    push: object = None  # with settle, where the aggregate takes messages in any order
+    settle: object = None
+    fold: object = None
+    split: object = None  # with lowest, where the program has buckets
+    lowest: object = None
     active: object = None
-    reducers: dict = field(default_factory=dict)  # name -> (kernel, dtype of its values)
+    reducers: dict = field(default_factory=dict)  # name -> kernel
 
     def ctx(self, step, graph, values):
         """The step context as functions see it. Local."""
@@ -130,7 +136,7 @@ class _Binder:
         self.types = types
         widths = {w for _, w in types.values() if w is not None}
         self.width = max(widths, default=None)
-        self.rows = np.zeros(0, np.uint32)
+        self.rows, self.flags = np.zeros(0, np.uint32), np.zeros(0, np.bool_)
         self.values = {name: r.identity for name, r in self.program.reduce.items()}
 
     def bind(self):
@@ -145,11 +151,12 @@ class _Binder:
             b.active = self._whole_rows("active", p.active, np.empty(0, np.bool_))
         for name, reducer in p.reduce.items():
             b.reducers[name] = self._reducer(name, reducer)
-        exact.add(exact.zero(), np.zeros(0))
+        exact.carry(exact.zero())
         if p.only_changed:
-            csr.mark_listeners(
-                *csr.transpose(self.graph.in_ptr[:1], self.graph.in_src[:0], 0), self.rows, np.empty(0, np.bool_)
-            )
+            csr.set_flags(self.flags, self.rows, True)
+            if b.push is None:
+                out_ptr, out_dst, _ = csr.transpose(self.graph.in_ptr[:1], self.graph.in_src[:0], 0)
+                csr.mark_listeners(out_ptr, out_dst, self.rows, self.flags)
 
     # -------------------------------------------------------- maps
 
@@ -208,12 +215,12 @@ class _Binder:
         return self._compiled(name, loop, vertices, self.ctx, self.rows, (values,), 0, 0)
 
     def _reducer(self, name, reducer):
-        label, values = f"reduce[{name!r}]", np.empty(0, np.float64)
-        if not reducer.is_of_change:
-            return self._whole_rows(label, reducer.function, values)
-        state = state_record(self.bound.state)
-        loop = loops.make_pair_map(self._own(reducer.function), self.key, self.compiled)
-        return self._compiled(label, loop, state, state, self.ctx, self.rows, (values,), 0, 0)
+        label, share, vertices = f"reduce[{name!r}]", share_of(reducer), (self.bound.vertices,)
+        make = loops.make_pair_total if reducer.is_of_change else loops.make_total
+        if reducer.is_of_change:
+            vertices = (state_record(self.bound.state),) * 2
+        loop = make(self._own(reducer.function), absorber(reducer), self.key, self.compiled)
+        return self._compiled(label, loop, *vertices, self.ctx, share, 0, 0)
 
     # -------------------------------------------------------- steps
 
@@ -227,15 +234,45 @@ class _Binder:
             "message", loops.make_message_probe(message, *self._seen()), b.sent, b.vertices, b.edges, self.ctx
         )
         message, kinds = self._labelled(message, kinds)
-        update, args = self._own(p.update), (_reader(b.vertices), p.only_changed, self.key, self.compiled)
+        update, listens, read = self._own(p.update), self._listens(), _reader(b.vertices)
+        args = (listens, read, p.only_changed, self.key, self.compiled)
         collect = MODE if p.aggregate == "mode" else p.aggregate
         if isinstance(collect, Collect):
             if len(kinds) != 1:
                 raise ProgramError(f"a Collect takes messages of one value, not {len(kinds)}")
             step = loops.make_collect_step(message, self._own(collect.function), kinds[0].type, update, *args)
-        else:
-            step = loops.make_scalar_step(message, make_fold(p.aggregate, kinds), update, *args)
-        return self._compiled_step(step)
+            return self._compiled_step(step)
+        fold = make_fold(p.aggregate, kinds)
+        if p.only_changed and fold.is_exact:
+            self._pushing(message, fold, update, listens, read)
+        if p.bucket is not None:
+            self._bucketing(fold, read)
+        return self._compiled_step(loops.make_scalar_step(message, fold, update, *args))
+
+    def _pushing(self, message, fold, update, listens, read):
+        b, g, none = self.bound, self.graph, self.rows
+        acc, out = accumulators(fold, 0), tuple(b.state.values())
+        push = loops.make_push(message, fold, listens, read, self.key, self.compiled)
+        settle = loops.make_settle(fold, update, read, self.key, self.compiled)
+        ctx, flags = self.ctx, self.flags
+        b.push = self._compiled(
+            "message", push, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, none, 0, 0
+        )
+        b.settle = self._compiled("update", settle, b.vertices, acc, flags, ctx, none, out, g.out_degree, none, 0, 0)
+        b.fold = fold
+
+    def _bucketing(self, fold, read):
+        b, p, rows, flags = self.bound, self.program, self.rows, self.flags
+        if not fold.is_idempotent:
+            raise ProgramError(f"bucket delays messages, which aggregate {p.aggregate!r} does not allow")
+        args = (self._own(p.bucket), read, self.key, self.compiled)
+        split, lowest = loops.make_split(*args), loops.make_lowest(*args)
+        vertices_and_rows = (b.vertices, self.ctx, rows, flags)
+        b.split = self._compiled("bucket", split, *vertices_and_rows, True, 0.0, self.graph.out_degree, rows, rows)
+        b.lowest = self._compiled("bucket", lowest, *vertices_and_rows)
+
+    def _listens(self):
+        return loops.always if self.program.listens is None else self._own(self.program.listens)
 
     def _vector_step(self):
         p, b = self.program, self.bound
@@ -272,7 +309,9 @@ class _Binder:
         forms = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
         fold = make_fold(p.aggregate, kinds)
         return self._compiled_step(
-            loops.make_row_step(message, fold, update, forms, width, kinds, p.only_changed, self.key, self.compiled)
+            loops.make_row_step(
+                message, fold, update, self._listens(), forms, width, kinds, p.only_changed, self.key, self.compiled
+            )
         )
 
     def _messages(self):
@@ -327,25 +366,9 @@ class _Binder:
         return jit.inlined(function)
 
     def _compiled_step(self, step):
-        g, b = self.graph, self.bound
-        flags = np.empty(0, np.bool_)
-        out = tuple(b.state.values())
-        return self._compiled(
-            "the step",
-            step,
-            g.in_ptr,
-            g.in_src,
-            b.edges,
-            b.vertices,
-            b.sent,
-            flags,
-            self.ctx,
-            self.rows,
-            out,
-            flags,
-            0,
-            0,
-        )
+        g, b, none, out = self.graph, self.bound, self.rows, tuple(self.bound.state.values())
+        graph_and_vertices = (g.in_ptr, g.in_src, b.edges, b.vertices, b.sent, self.flags)
+        return self._compiled("the step", step, *graph_and_vertices, self.ctx, none, out, g.out_degree, none, 0, 0)
 
     def _compiled(self, name, loop, *args):
         if not self.compiled:
@@ -389,6 +412,12 @@ class _Binder:
             f"A vertex has {', '.join(vertex)}; an edge {', '.join(edge)}; ctx {', '.join(self.bound.context._fields)}"
             f"{unread}. Run with --check (check=True) to run it as plain Python"
         )
+
+
+def accumulators(fold, n_rows):
+    """What rows have heard so far, nothing: tuple of (n_rows,) arrays. Local."""
+    kinds = loops.kinds_of(fold.identity)
+    return tuple(np.full(n_rows, value, kind) for value, kind in zip(fold.identity, kinds, strict=True))
 
 
 def _as_sent(sent, receiver, edge, ctx):

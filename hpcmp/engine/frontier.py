@@ -1,9 +1,21 @@
-"""Who sends in a step, and which rows hear them.
+"""Who sends in a step, and how its messages find the rows that hear them.
 
-In a program without ``only_changed`` that is everybody. In one with it, the
-frontier is the vertices that changed; the rows that hear them are found along
-their out-edges while they are few, and by looking at every row otherwise. The
-results are the same bits either way.
+In a program without ``only_changed`` everybody sends and every row looks along
+its in-edges. With it, the vertices that changed send, and each step goes one
+of three ways, chosen from counts over all ranks:
+
+pull
+    Every row looks along its in-edges for senders: while senders are many.
+push
+    Senders go along their out-edges: while they are few, and the aggregate
+    gives the same bits in any order.
+mark
+    Senders only mark the rows that hear them, and those look along all their
+    in-edges: for the aggregates that need the canonical order.
+
+The results are the same bits whichever way is taken. Pushing and pulling by
+turns is direction-optimising search (Beamer, Asanovic, Patterson, SC 2012)
+for any program.
 """
 
 import numpy as np
@@ -11,44 +23,60 @@ import numpy as np
 from hpcmp.dtypes import LID
 from hpcmp.kernels import csr
 
-PULL_SHARE = 20  # look at all rows once the frontier has more than 1/20 of the edges (Gemini, OSDI 2016)
+ALPHA = 15  # a first look at everybody pays once senders have more than 1/15 of the edges not yet followed
+BETA = 18  # and no longer when they are fewer than 1/18 of the vertices, and dwindling
+PULL_SHARE = 20  # where vertices may change again and again: 1/20 of all edges (Gemini, OSDI 2016)
+MODES = ("auto", "step", "frontier")
 
 
 class Frontier:
     """Changed vertices of one rank, step by step."""
 
-    def __init__(self, graph, only_changed, mode):
-        self.graph, self.only_changed, self.mode = graph, only_changed, mode
-        self.changed = np.ones(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
-        self.is_new = np.ones(graph.n_owned, np.bool_)  # who will send in the next
+    def __init__(self, graph, program, mode, can_push=False):
+        self.graph, self.program, self.mode = graph, program, mode
+        self.few = "push" if can_push else "mark"
+        self.way = "pull"
         self.everyone = np.arange(graph.n_owned, dtype=LID)
-        self._touched = None  # rows that hear somebody, where that is known; None: any may
-        self._out_edges = None
+        self.senders = self.everyone
+        self.changed = np.ones(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
+        self.found = [self.everyone]  # pieces of the rows that will send in the next
+        self.found_edges = [int(graph.out_degree.sum())] if program.only_changed else []  # out-edges of each piece
+        self._n_unfollowed, self._n_before = graph.n_edges, 0
+        self._touched = None
+        self._out = None
+        n_room = graph.n_owned if program.only_changed else 0
+        self._rooms, self._n_used = [np.empty(n_room, LID), np.empty(n_room, LID)], 0  # senders lie in the other one
 
-    def counts(self):
-        """Vertices that will send, and their out-edges, on this rank. Local."""
-        if not self.only_changed:
-            return {}
-        return {"changed": self.is_new.sum(), "out_edges": self.graph.out_degree[self.is_new].sum()}
+    def first(self, is_active):
+        """Who sends in the first step: bool (n_owned,). Local."""
+        self.found = [np.flatnonzero(is_active).astype(LID)]
+        self.found_edges = [int(self.graph.out_degree[self.found[0]].sum())]
 
-    def begin_step(self, out_edges):
-        """Turn what is new into who sends; the rows that send: uint32. Local.
+    @property
+    def n_found(self):
+        """How many rows will send in the next step, here. Local."""
+        return sum(map(len, self.found))
+
+    def begin_step(self, n_changed, out_edges):
+        """Turn who changed into who sends, and choose the way; uint32 rows. Local.
 
         Parameters
         ----------
-        out_edges : int
-            Of all who send, on all ranks.
+        n_changed, out_edges : int
+            Vertices that send, and their out-edges, on all ranks.
         """
-        if not self.only_changed:
-            return self.everyone
-        self.changed[: self.graph.n_owned] = self.is_new
-        self.is_new[:] = False
-        senders = np.flatnonzero(self.changed[: self.graph.n_owned]).astype(LID)
-        self._touched = None
-        if self._is_sparse(out_edges):
+        if not self.program.only_changed:
+            return self.senders
+        csr.set_flags(self.changed, self.senders, False)
+        self.senders = joined(self.found)
+        csr.set_flags(self.changed, self.senders, True)
+        self.found, self.found_edges, self._n_used = [], [], 0
+        self._rooms.reverse()
+        self.way = self._choose(n_changed, out_edges)
+        if self.way == "mark":
             self._touched = np.zeros(self.graph.n_owned, np.bool_)
-            self._mark(senders)
-        return senders
+            csr.mark_listeners(*self._out_edges(), self.senders, self._touched)
+        return self.senders
 
     def interior(self):
         """Interior rows that may hear somebody: uint32. Local."""
@@ -56,19 +84,43 @@ class Frontier:
 
     def boundary(self):
         """Boundary rows that may, once the ghosts' flags are there: uint32. Local."""
-        if self._touched is not None:
-            n = self.graph.n_owned
-            self._mark((n + np.flatnonzero(self.changed[n:])).astype(LID))
+        if self.way == "mark":
+            csr.mark_listeners(*self._out_edges(), self.ghost_senders(), self._touched)
         return self._rows(self.graph.boundary, self.graph.is_boundary)
 
+    def ghost_senders(self):
+        """Ghosts that send in this step, once their flags are there: uint32. Local."""
+        n = self.graph.n_owned
+        return (n + np.flatnonzero(self.changed[n:])).astype(LID)
+
+    def room(self, n):
+        """n more places where kernels write the rows that change: uint32. Local."""
+        buffer = self._rooms[0]
+        self._n_used += n
+        return buffer[self._n_used - n : self._n_used]
+
+    def _out_edges(self):
+        if self._out is None:
+            self._out = csr.transpose(self.graph.in_ptr, self.graph.in_src, self.graph.n_local)[:2]
+        return self._out
+
+    def _choose(self, n_changed, out_edges):
+        before, self._n_before = self._n_before, n_changed
+        if self.mode != "auto":
+            return "pull" if self.mode == "step" else self.few
+        if self.program.listens is None:
+            return "pull" if out_edges * PULL_SHARE >= self.graph.n_edges else self.few
+        if self.way == "pull" and before and (n_changed >= before or n_changed * BETA > self.graph.n_vertices):
+            many = True
+        else:
+            many = out_edges * ALPHA > self._n_unfollowed
+        self._n_unfollowed = max(self._n_unfollowed - out_edges, 0)
+        return "pull" if many else self.few
+
     def _rows(self, all_rows, kind):
-        return all_rows if self._touched is None else np.flatnonzero(self._touched & kind).astype(LID)
+        return all_rows if self.way != "mark" else np.flatnonzero(self._touched & kind).astype(LID)
 
-    def _is_sparse(self, out_edges):
-        return self.mode == "frontier" or (self.mode == "auto" and out_edges * PULL_SHARE < self.graph.n_edges)
 
-    def _mark(self, sources):
-        g = self.graph
-        if self._out_edges is None:
-            self._out_edges = csr.transpose(g.in_ptr, g.in_src, g.n_local)
-        csr.mark_listeners(*self._out_edges, sources, self._touched)
+def joined(pieces):
+    """Pieces of a list of rows as one: uint32. Local."""
+    return pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, LID)])

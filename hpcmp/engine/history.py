@@ -41,11 +41,12 @@ class History:
         self.own_rows += pending.n_rows
         self.own_bytes += pending.n_bytes
 
-    def end_step(self, n_active, counts, values):
+    def end_step(self, n_active, n_messages, counts, values):
         """Close a step with the sums of all ranks. Local."""
         self.seconds["total"][-1] = self._clock() - self._step_start
         self.columns["active"].append(n_active)
-        for name in ("messages", "halo_rows", "halo_bytes", "digest"):
+        self.columns["messages"].append(n_messages)
+        for name in ("halo_rows", "halo_bytes", "digest"):
             self.columns[name].append(counts[name])
         for name, value in values.items():
             self.values[name].append(value)

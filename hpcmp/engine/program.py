@@ -105,6 +105,15 @@ class Program:
         are not updated, and the run ends when none changed.
     active : callable (vertex, ctx) -> bool, optional
         With only_changed: who sends in the first step. Default: all.
+    listens : callable (vertex, ctx) -> bool, optional
+        Where it is False the vertex hears nothing in this step and keeps its
+        state, at no cost. Default: all listen.
+    bucket : callable (vertex, ctx) -> number, optional
+        With only_changed: vertices of the lowest bucket send first, others
+        wait, so that fewer values are sent that soon change again
+        (delta-stepping). For aggregates to which a message twice is as a
+        message once (min, max, any, all), and functions that do not ask for
+        the step; the result is then the same.
     params : dict of str to int, float, bool or array
         Defaults of what is read as ``ctx.NAME`` and may be set per run.
     sent, received : dtype, (dtype, width), or a tuple of such, optional
@@ -131,6 +140,8 @@ class Program:
     until: object = None
     only_changed: bool = False
     active: object = None
+    listens: object = None
+    bucket: object = None
     params: dict = field(default_factory=dict)
     sent: object = None
     received: object = None
@@ -170,6 +181,8 @@ class Program:
             raise ProgramError("give message or messages (one per relation), not both")
         if self.active is not None and not self.only_changed:
             raise ProgramError("active says who sends first when only_changed=True; without it every vertex sends")
+        if self.bucket is not None and (not self.only_changed or self.reduce or self.until):
+            raise ProgramError("bucket is for programs with only_changed=True, without reduce and until")
 
     def _check_functions(self):
         rules = {
@@ -179,13 +192,15 @@ class Program:
             "update": (self.update, (3, 4), "(vertex, total, ctx) or, filling rows, (vertex, total, ctx, out)"),
             "until": (self.until, (1,), "(ctx)"),
             "active": (self.active, (2,), "(vertex, ctx)"),
+            "listens": (self.listens, (2,), "(vertex, ctx)"),
+            "bucket": (self.bucket, (2,), "(vertex, ctx)"),
         }
         rules |= {f"messages[{k!r}]": (f, *rules["message"][1:]) for k, f in self.messages.items()}
         rules |= {
             f"reduce[{k!r}]": (r.function, (2, 3), "(vertex, ctx) or (old, new, ctx)") for k, r in self.reduce.items()
         }
         for name, (function, allowed, shown) in rules.items():
-            if function is None and name in ("send", "message", "until", "active"):
+            if function is None and name in ("send", "message", "until", "active", "listens", "bucket"):
                 continue
             if not callable(function):
                 raise ProgramError(f"{name} is a {type(function).__name__}; give a function {shown}")
@@ -195,7 +210,16 @@ class Program:
     @property
     def functions(self):
         """All of the user's functions that run per vertex or edge."""
-        own = [self.init, self.send, self.message, *self.messages.values(), self.update, self.active]
+        own = [
+            self.init,
+            self.send,
+            self.message,
+            *self.messages.values(),
+            self.update,
+            self.active,
+            self.listens,
+            self.bucket,
+        ]
         own += [r.function for r in self.reduce.values()]
         own += [getattr(self.aggregate, "combine", None), getattr(self.aggregate, "function", None)]
         return [f for f in own if f is not None]

@@ -9,8 +9,24 @@ import numpy as np
 
 from hpcmp.engine.program import All, Any, Min, Sum
 from hpcmp.kernels import exact
+from hpcmp.kernels.loops import keep_largest
 
-COUNTERS = ("failed", "changed", "out_edges", "messages", "halo_rows", "halo_bytes", "digest")
+COUNTERS = ("failed", "changed", "out_edges", "waiting", "halo_rows", "halo_bytes", "digest")
+
+
+def share_of(reducer):
+    """What a rank's rows are added to by a reduction's kernel: nothing yet. Local."""
+    return exact.zero() if isinstance(reducer, Sum) else np.array([-np.inf, 0.0])
+
+
+def absorber(reducer):
+    """absorb(share, value) of a reduction, for kernels. Local.
+
+    Everything but a sum is a maximum: min x = -max(-x), any = max, all = min.
+    """
+    if isinstance(reducer, Sum):
+        return exact.add_value
+    return keep_largest(-1.0 if isinstance(reducer, Min | All) else 1.0, isinstance(reducer, Any | All))
 
 
 class Totals:
@@ -21,22 +37,15 @@ class Totals:
         self.sums = [name for name, r in reducers.items() if isinstance(r, Sum)]
         self.extremes = [name for name, r in reducers.items() if not isinstance(r, Sum)]
         self.counts = np.zeros(len(COUNTERS), np.int64)
-        self.words = {name: exact.zero() for name in self.sums}
-        self.largest = dict.fromkeys(self.extremes, -np.inf)
-        self.has_nan = dict.fromkeys(self.extremes, 0.0)  # apart, since a maximum may lose it
+        self.shares = {name: share_of(reducers[name]) for name in (*self.sums, *self.extremes)}
 
-    def add(self, name, values):
-        """Take in the values of one reduction, float64 (n,). Local."""
-        reducer = self.reducers[name]
-        if isinstance(reducer, Sum):
-            exact.add(self.words[name], values)
-        elif len(values):
-            # everything is a maximum: min x = -max(-x), any = max, all = min
-            sign = -1.0 if isinstance(reducer, Min | All) else 1.0
-            values = (values != 0.0).astype(np.float64) if isinstance(reducer, Any | All) else values
-            # + 0.0: of 0.0 and -0.0 either may be the largest
-            self.largest[name] = float(np.fmax(self.largest[name], np.fmax.reduce(sign * values) + 0.0))
-            self.has_nan[name] = max(self.has_nan[name], float(np.isnan(values).any()))
+    def add(self, name, share):
+        """Take in the share of some rows; see `share_of`. Local."""
+        if name in self.sums:
+            exact.carry(share)
+            self.shares[name] += share
+        else:
+            np.maximum(self.shares[name], share, out=self.shares[name])
 
     def count(self, **counts):
         """Add to counters by name. Local."""
@@ -47,15 +56,15 @@ class Totals:
         """Counts by name, and global values by name. Collective."""
         from mpi4py import MPI
 
-        mine = np.concatenate([self.counts, *self.words.values()])
+        mine = np.concatenate([self.counts, *(self.shares[name] for name in self.sums)])
         total = np.empty_like(mine)
         comm.Allreduce(mine, total)
         values = {}
         if self.extremes:
-            top = np.array([*self.largest.values(), *self.has_nan.values()])
-            comm.Allreduce(MPI.IN_PLACE, top, op=MPI.MAX)
-            for name, t, has_nan in zip(self.extremes, *np.split(top, 2), strict=True):
-                values[name] = _extreme(self.reducers[name], float("nan") if has_nan else float(t))
+            tops = np.array([self.shares[name] for name in self.extremes])
+            comm.Allreduce(MPI.IN_PLACE, tops, op=MPI.MAX)
+            for name, (top, has_nan) in zip(self.extremes, tops.tolist(), strict=True):
+                values[name] = _extreme(self.reducers[name], float("nan") if has_nan else top)
         n = len(COUNTERS)
         for k, name in enumerate(self.sums):
             values[name] = exact.value(total[n + k * exact.N_WORDS : n + (k + 1) * exact.N_WORDS])

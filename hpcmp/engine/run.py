@@ -22,18 +22,19 @@ import numpy as np
 from hpcmp import jit
 from hpcmp.comm import collective, raise_together
 from hpcmp.engine.bind import bind, state_record
+from hpcmp.engine.buckets import Buckets
 from hpcmp.engine.explain import place_of
 from hpcmp.engine.fingerprint import names_used
-from hpcmp.engine.frontier import Frontier
+from hpcmp.engine.frontier import MODES, Frontier, joined
 from hpcmp.engine.history import History, peak_rss_bytes
 from hpcmp.engine.program import with_params
-from hpcmp.engine.reduce import Totals
+from hpcmp.engine.push import Push
+from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import Result, state_hash
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import both_ways, only_relations, reversed_edges
 from hpcmp.kernels import csr
 
-MODES = ("auto", "step", "frontier")
 PROGRESS_S = 5.0
 MIN_MAPPED_ROWS = 4096  # fewer are done before another thread has woken up
 
@@ -105,6 +106,8 @@ def run(
     compiled = time.perf_counter()
     with np.errstate(all="ignore"):  # numba's arithmetic is silent; plain Python's shall be too
         loop = Loop(bound, heard, mode, 1 if check else threads, overlap, step_digests, progress)
+        if program.bucket is not None and mode == "auto" and n_steps is None:
+            loop.buckets = Buckets(bound, heard)
         try:
             loop.run(n_steps)
         finally:
@@ -123,46 +126,84 @@ class Loop:
         self.threads = jit.Threads(threads)
         self.progress = progress if graph.comm.rank == 0 else None
         self.history = History(self.program.reduce)
-        self.frontier = Frontier(graph, self.program.only_changed, mode)
+        self.frontier = Frontier(graph, self.program, mode, can_push=bound.push is not None)
         self.values = {name: r.identity for name, r in self.program.reduce.items()}
         self.error = None  # the first failure on this rank, until all ranks know
         self.step = 0
         self.converged = False
-        self._one_value = np.zeros(graph.n_owned, np.float64)
+        self.buckets = None  # or `Buckets`
         self._chunks = {}
+        self._pushing = None
 
     def run(self, n_steps):
         """Step until the program ends, or n_steps were done. Collective."""
+        only_changed = self.program.only_changed
         counts = self._initialise()
         said = time.perf_counter()
         while n_steps is None or self.step < n_steps:
-            if self.program.only_changed and counts["changed"] == 0:
+            if only_changed and counts["changed"] == 0 and not counts["waiting"]:
                 break
-            n_active = counts["changed"] if self.program.only_changed else self.graph.n_vertices
+            if only_changed and counts["changed"] == 0:
+                counts = self._next_bucket()
+            active = (counts["changed"], counts["out_edges"]) if only_changed else self._everybody
             self.history.begin_step()
-            counts = self._one_step(counts["out_edges"])
-            self.history.end_step(n_active, counts, self.values)
+            counts = self._one_step(*active)
+            self.history.end_step(*active, counts, self.values)
             self.step += 1
             if self.progress and time.perf_counter() - said > PROGRESS_S:
                 said = time.perf_counter()
-                self.progress(self._progress_line(n_active))
+                self.progress(self._progress_line(active[0]))
             if self.program.until is not None and self._is_done():
                 self.converged = True
                 return
-        self.converged = self.program.only_changed and counts["changed"] == 0
+        self.converged = only_changed and counts["changed"] == 0 and not counts["waiting"]
+
+    @property
+    def _everybody(self):
+        """Vertices and messages of a step in which all send."""
+        return self.graph.n_vertices, self.graph.n_edges
 
     def _initialise(self):
-        b, everyone = self.bound, self.frontier.everyone
+        b, everyone, totals = self.bound, self.frontier.everyone, Totals(self.program.reduce)
         ctx = self._ctx()
         self._attempt(lambda: self._map(b.init, b.static, ctx, everyone, tuple(b.state.values())))
         if b.active is not None:
-            self._attempt(lambda: self._map(b.active, b.vertices, ctx, everyone, (self.frontier.is_new,)))
-        return self._agree(Totals(self.program.reduce), None, ctx)
+            is_active = np.zeros(self.graph.n_owned, np.bool_)
+            self._attempt(lambda: self._map(b.active, b.vertices, ctx, everyone, (is_active,)))
+            self.frontier.first(is_active)
+        if self.program.only_changed:
+            self._count_found(ctx, totals)
+        return self._agree(totals, None, ctx)
 
-    def _one_step(self, out_edges):
+    def _count_found(self, ctx, totals):
+        """How many send in the next step, here."""
+        if self.buckets is not None:
+            self._attempt(lambda: self._set_found(*self.buckets.part(ctx, joined(self.frontier.found)), totals))
+        else:
+            totals.count(changed=self.frontier.n_found, out_edges=sum(self.frontier.found_edges))
+
+    def _set_found(self, rows, out_edges, totals):
+        self.frontier.found = [rows]
+        totals.count(changed=len(rows), out_edges=out_edges, waiting=self.buckets.n_waiting)
+
+    def _next_bucket(self):
+        """Open the lowest bucket in which a vertex of any rank waits. Collective."""
+        from mpi4py import MPI
+
+        ctx, totals, lowest = self._ctx(), Totals({}), [np.inf]
+
+        def look():
+            lowest[0] = self.buckets.open(ctx)
+
+        self._attempt(look)
+        limit = self.comm.allreduce(lowest[0], op=MPI.MIN)
+        self._attempt(lambda: self._set_found(*self.buckets.advance(ctx, limit), totals))
+        return self._agree(totals, None, ctx)
+
+    def _one_step(self, n_active, n_messages):
         b, frontier, history = self.bound, self.frontier, self.history
         ctx, totals, old = self._ctx(), Totals(self.program.reduce), self._old_state()
-        senders = frontier.begin_step(out_edges)
+        senders = frontier.begin_step(n_active, n_messages)
         self._attempt(lambda: self._map(b.send, b.vertices, ctx, senders, b.sent))
         history.lap("send")
 
@@ -170,40 +211,87 @@ class Loop:
         if not self.overlap:
             self._forward_end(pending)
             history.lap("wait")
-        self._attempt(lambda: totals.count(messages=self._relax(ctx, frontier.interior())))
+        self._attempt(lambda: self._interior(ctx, senders, n_messages))
         history.lap("interior")
         if self.overlap:
             self._forward_end(pending)
             history.lap("wait")
-        self._attempt(lambda: totals.count(messages=self._relax(ctx, frontier.boundary())))
+        self._attempt(lambda: self._boundary(ctx, n_messages))
         history.lap("boundary")
 
         history.carried(pending)
         totals.count(halo_rows=pending.n_rows, halo_bytes=pending.n_bytes)
+        if self.program.only_changed:
+            self._count_found(ctx, totals)
         counts = self._agree(totals, old, ctx)
         history.lap("reduce")
         return counts
 
     # ------------------------------------------------------------ local work
 
-    def _map(self, loop, vertices, ctx, rows, out):
-        """One function of vertices over some rows."""
-        size = max(-(-len(rows) // (4 * self.threads.n_threads)), MIN_MAPPED_ROWS)
-        chunks = [(lo, min(lo + size, len(rows))) for lo in range(0, len(rows), size)]
-        self.threads.run(lambda lo, hi: loop(vertices, ctx, rows, out, lo, hi), chunks)
+    def _interior(self, ctx, senders, n_messages):
+        """What can be done while halos travel."""
+        if self.frontier.way == "push":
+            self._push().tell(ctx, senders, n_messages)
+        else:
+            self._relax(ctx, self.frontier.interior())
+
+    def _boundary(self, ctx, n_messages):
+        """What needs the ghosts."""
+        if self.frontier.way != "push":
+            self._relax(ctx, self.frontier.boundary())
+            return
+        push, b = self._push(), self.bound
+        if self.graph.n_ghost:
+            push.tell(ctx, self.frontier.ghost_senders(), n_messages)
+        rows, out = push.rows(), tuple(b.state.values())
+
+        def settle(news, lo, hi):
+            return b.settle(b.vertices, push.acc, push.hears, ctx, rows, out, self.graph.out_degree, news, lo, hi)
+
+        self._update(settle, rows, self._even_chunks(len(rows)))
 
     def _relax(self, ctx, rows):
-        """Messages, aggregate and update of some rows; how many messages."""
-        b, g = self.bound, self.graph
-        changed, is_new = self.frontier.changed, self.frontier.is_new
-        out, n_messages = tuple(b.state.values()), []
+        """Messages, aggregate and update of some rows that look along their in-edges."""
+        b, g, changed = self.bound, self.graph, self.frontier.changed
+        out = tuple(b.state.values())
+
+        def step(news, lo, hi):
+            return b.step(
+                g.in_ptr, g.in_src, b.edges, b.vertices, b.sent, changed, ctx, rows, out, g.out_degree, news, lo, hi
+            )
+
+        self._update(step, rows, self._chunks_of(rows))
+
+    def _update(self, kernel, rows, chunks):
+        """Update rows chunk by chunk; remember which changed, and count their out-edges."""
+        if not self.program.only_changed:
+            none = self.frontier.everyone[:0]
+            self.threads.run(lambda lo, hi: kernel(none, lo, hi), chunks)
+            return
+        news, frontier = self.frontier.room(len(rows)), self.frontier
 
         def call(lo, hi):
-            step = b.step(g.in_ptr, g.in_src, b.edges, b.vertices, b.sent, changed, ctx, rows, out, is_new, lo, hi)
-            n_messages.append(step)
+            n_new, out_edges = kernel(news, lo, hi)
+            if n_new:
+                frontier.found.append(news[lo : lo + int(n_new)])
+                frontier.found_edges.append(int(out_edges))
 
-        self.threads.run(call, self._chunks_of(rows))
-        return int(sum(n_messages))
+        self.threads.run(call, chunks)
+
+    def _push(self):
+        if self._pushing is None:
+            self._pushing = Push(self.bound, self.graph, self.frontier.everyone, self.threads)
+        return self._pushing
+
+    def _map(self, loop, vertices, ctx, rows, out):
+        """One function of vertices over some rows."""
+        self.threads.run(lambda lo, hi: loop(vertices, ctx, rows, out, lo, hi), self._even_chunks(len(rows)))
+
+    def _even_chunks(self, n):
+        """Ranges of as many rows."""
+        size = max(-(-n // (4 * self.threads.n_threads)), MIN_MAPPED_ROWS)
+        return [(lo, min(lo + size, n)) for lo in range(0, n, size)]
 
     def _chunks_of(self, rows):
         """Ranges of equal work; those of row lists that live as long as the graph are kept."""
@@ -223,17 +311,23 @@ class Loop:
 
     def _reduce_state(self, totals, old, ctx):
         """This rank's share of the global values of the state as it is now."""
-        b, values, everyone = self.bound, self._one_value, self.frontier.everyone
+        b, n = self.bound, self.graph.n_owned
         for name, reducer in self.program.reduce.items():
-            loop, n = b.reducers[name], len(everyone)
             if not reducer.is_of_change:
-                loop(b.vertices, ctx, everyone, (values,), 0, n)
+                vertices = (b.vertices,)
             elif old is not None:
-                loop(state_record(old), state_record(b.state), ctx, everyone, (values,), 0, n)
+                vertices = (state_record(old), state_record(b.state))
             else:  # nothing has changed before the first step
                 continue
-            totals.add(name, values)
-        totals.count(**self.frontier.counts())
+            shares = []
+
+            def call(lo, hi, loop=b.reducers[name], reducer=reducer, vertices=vertices, shares=shares):
+                shares.append(share_of(reducer))
+                loop(*vertices, ctx, shares[-1], lo, hi)
+
+            self.threads.run(call, self._even_chunks(n))
+            for share in shares:
+                totals.add(name, share)
         if self.step_digests:
             totals.count(digest=state_hash(self.graph.id[: self.graph.n_owned], b.state))
 

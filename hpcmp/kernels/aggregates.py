@@ -26,6 +26,19 @@ class Fold:
     absorb: object  # (acc, message) -> acc
     merge: object  # (acc, acc) -> acc
     result: object  # acc -> value given to update
+    is_exact: bool = False  # any order of messages gives the same bits
+    is_idempotent: bool = False  # and a message heard twice is as one heard once
+    is_final: object = None  # acc -> whether no further message can matter; None: never
+
+    def __post_init__(self):
+        if self.is_final is None:
+            object.__setattr__(self, "is_final", never)
+
+
+@inlined
+def never(acc):
+    """Further messages always matter. Local."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -40,13 +53,17 @@ class Monoid:
         The order of combination is canonical, so it need not commute.
     exact : bool
         Whether any order gives the same bits (min, max, integer sums, or): a
-        promise for execution that does not keep the canonical order, which
-        every mode there is now does.
+        promise that lets few changed vertices push their messages instead of
+        being looked for by all rows.
+    idempotent : bool
+        Whether a message heard twice is as one heard once (min, max, or), as
+        buckets and asynchronous runs need.
     """
 
     identity: object
     combine: object
     exact: bool = False
+    idempotent: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +107,7 @@ def make_fold(aggregate, kinds):
     return FOLDS[aggregate](*[np.dtype(k) for k in kinds])
 
 
-def _merged_like_absorbed(identity, combine):
+def _merged_like_absorbed(identity, combine, is_exact=False, is_idempotent=False, is_final=None):
     """A fold whose accumulator is a message of its own kind."""
 
     def absorb(acc, message):
@@ -99,7 +116,7 @@ def _merged_like_absorbed(identity, combine):
     def merge(a, b):
         return (combine(a[0], b[0]),)
 
-    return Fold((identity,), inlined(absorb), inlined(merge), first)
+    return Fold((identity,), inlined(absorb), inlined(merge), first, is_exact, is_idempotent, is_final)
 
 
 @inlined
@@ -116,14 +133,31 @@ def plus(a, b):
 
 @inlined
 def smaller(a, b):
-    """The smaller of two; the first of equals; NaN if any is."""
-    return b if b < a or b != b else a
+    """The smaller of two integers."""
+    return min(b, a)
 
 
 @inlined
 def larger(a, b):
-    """The larger of two; the first of equals; NaN if any is."""
-    return b if b > a or b != b else a
+    """The larger of two integers."""
+    return max(b, a)
+
+
+# of floats the same bits in any order: one zero, one nan
+
+
+@inlined
+def smaller_float(a, b):
+    """The smaller of two, 0.0 for -0.0; nan if any is."""
+    b = b + 0.0
+    return b if b < a else math.nan if b != b else a
+
+
+@inlined
+def larger_float(a, b):
+    """The larger of two, 0.0 for -0.0; nan if any is."""
+    b = b + 0.0
+    return b if b > a else math.nan if b != b else a
 
 
 @inlined
@@ -139,23 +173,30 @@ def both(a, b):
 
 
 def _sum(kind):
-    return _merged_like_absorbed(0.0 if kind.kind == "f" else 0, plus)
+    return _merged_like_absorbed(0.0 if kind.kind == "f" else 0, plus, is_exact=kind.kind != "f")
 
 
 def _min(kind):
-    return _merged_like_absorbed(math.inf if kind.kind == "f" else INT_MAX, smaller)
+    least = (math.inf, smaller_float) if kind.kind == "f" else (INT_MAX, smaller)
+    return _merged_like_absorbed(*least, is_exact=True, is_idempotent=True)
 
 
 def _max(kind):
-    return _merged_like_absorbed(-math.inf if kind.kind == "f" else INT_MIN, larger)
+    largest = (-math.inf, larger_float) if kind.kind == "f" else (INT_MIN, larger)
+    return _merged_like_absorbed(*largest, is_exact=True, is_idempotent=True)
 
 
 def _any(kind):
-    return _merged_like_absorbed(False, either)
+    return _merged_like_absorbed(False, either, is_exact=True, is_idempotent=True, is_final=first)
+
+
+@inlined
+def _is_refuted(acc):
+    return not acc[0]
 
 
 def _all(kind):
-    return _merged_like_absorbed(True, both)
+    return _merged_like_absorbed(True, both, is_exact=True, is_idempotent=True, is_final=_is_refuted)
 
 
 @inlined
@@ -174,7 +215,7 @@ def _merge_2(a, b):
 
 
 def _count(kind):
-    return Fold((0,), _count_absorb, _merge_1, first)
+    return Fold((0,), _count_absorb, _merge_1, first, is_exact=True)
 
 
 @inlined
@@ -286,7 +327,7 @@ def _argmin_result(acc):
 
 def _pair(kind, worst_float, worst_int, absorb):
     worst = worst_float if kind.kind == "f" else worst_int
-    return Fold((worst, INT_MAX), absorb, absorb, _argmin_result)
+    return Fold((worst, INT_MAX), absorb, absorb, _argmin_result, is_exact=True, is_idempotent=True)
 
 
 def _argmin(key_kind, label_kind):
@@ -322,8 +363,8 @@ def _monoid(monoid):
         def whole(acc):
             return acc
 
-        return Fold(identity, combine, combine, inlined(whole))
-    return _merged_like_absorbed(monoid.identity, combine)
+        return Fold(identity, combine, combine, inlined(whole), monoid.exact, monoid.idempotent)
+    return _merged_like_absorbed(monoid.identity, combine, monoid.exact, monoid.idempotent)
 
 
 @inlined

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from hpcmp.jit import kernel
+from hpcmp.jit import inlined, kernel
 
 LIMB_BITS = 32
 N_LIMBS = 68  # (2046 + 52) / 32 bits of position, and room for carries
@@ -38,36 +38,47 @@ def add(total, values):
 @kernel
 def add_all(bits, total):
     """Add the doubles with these bit patterns to the limbs of total."""
-    mask = np.int64(0xFFFFFFFF)
     for i in range(bits.size):
-        b = bits[i]
-        magnitude = b & np.int64(0x7FFFFFFFFFFFFFFF)
-        if magnitude == 0:
-            continue
-        exponent = magnitude >> np.int64(52)
-        fraction = magnitude & np.int64(0xFFFFFFFFFFFFF)
-        if exponent == 2047:
-            total[N_LIMBS + (2 if fraction else 1 if b < 0 else 0)] += 1
-            continue
-        if exponent == 0:
-            exponent = np.int64(1)  # subnormal: no hidden bit
-        else:
-            fraction |= np.int64(1) << np.int64(52)
-        place = exponent - np.int64(1)  # fraction * 2**place, in units of the smallest double
-        k, shift = place >> np.int64(5), place & np.int64(31)
-        low = fraction & mask
-        high = fraction >> np.int64(32)  # 21 bits
-        low <<= shift  # up to 63 bits
-        high <<= shift  # up to 52 bits
-        middle = (low >> np.int64(32)) + (high & mask)
-        if b < 0:
-            total[k] -= low & mask
-            total[k + 1] -= middle
-            total[k + 2] -= high >> np.int64(32)
-        else:
-            total[k] += low & mask
-            total[k + 1] += middle
-            total[k + 2] += high >> np.int64(32)
+        add_bits(total, bits[i])
+
+
+@inlined
+def add_value(total, value):
+    """Add one number to the limbs of total; `carry` after MAX_ADDS at most. Local."""
+    add_bits(total, np.float64(value).view(np.int64))
+
+
+@inlined
+def add_bits(total, b):
+    """Add the double with this bit pattern to the limbs of total. Local."""
+    mask = np.int64(0xFFFFFFFF)
+    magnitude = b & np.int64(0x7FFFFFFFFFFFFFFF)
+    if magnitude == 0:
+        return
+    exponent = magnitude >> np.int64(52)
+    fraction = magnitude & np.int64(0xFFFFFFFFFFFFF)
+    if exponent == 2047:
+        total[N_LIMBS + (2 if fraction else 1 if b < 0 else 0)] += 1
+        return
+    if exponent == 0:
+        exponent = np.int64(1)  # subnormal: no hidden bit
+    else:
+        fraction |= np.int64(1) << np.int64(52)
+    place = exponent - np.int64(1)  # fraction * 2**place, in units of the smallest double
+    k, shift = np.uint64(place >> np.int64(5)), place & np.int64(31)
+    low = fraction & mask
+    high = fraction >> np.int64(32)  # 21 bits
+    low <<= shift  # up to 63 bits
+    high <<= shift  # up to 52 bits
+    middle = (low >> np.int64(32)) + (high & mask)
+    if b < 0:
+        total[k] -= low & mask
+        total[k + np.uint64(1)] -= middle
+        total[k + np.uint64(2)] -= high >> np.int64(32)
+    else:
+        total[k] += low & mask
+        total[k + np.uint64(1)] += middle
+        total[k + np.uint64(2)] += high >> np.int64(32)
 
 
 @kernel

@@ -79,17 +79,44 @@ def make_map(function, read, fingerprint, compiled=True):
     return _maybe(map_rows, compiled)
 
 
-def make_pair_map(function, fingerprint, compiled=True):
-    """out[i] = function(old row i, new row i, ctx) for rows[lo:hi]. Local."""
+def make_total(function, absorb, fingerprint, compiled=True):
+    """absorb(total, function(vertex i, ctx)) for i in [lo, hi). Local."""
 
-    def map_pairs(old, new, ctx, rows, out, lo, hi):
+    def add_rows(vertices, ctx, total, lo, hi):
+        fingerprint  # noqa: B018
+        scratch = scratch_rows(vertices)
+        for i in range(np.uint64(lo), np.uint64(hi)):
+            absorb(total, function(rows_at(vertices, i, scratch), ctx))
+
+    return _maybe(add_rows, compiled)
+
+
+def make_pair_total(function, absorb, fingerprint, compiled=True):
+    """absorb(total, function(old row i, new row i, ctx)) for i in [lo, hi). Local."""
+
+    def add_pairs(old, new, ctx, total, lo, hi):
         fingerprint  # noqa: B018
         old_scratch, new_scratch = scratch_rows(old), scratch_rows(new)
-        for r in range(lo, hi):
-            i = rows[r]
-            put(out, i, as_tuple(function(rows_at(old, i, old_scratch), rows_at(new, i, new_scratch), ctx)))
+        for i in range(np.uint64(lo), np.uint64(hi)):
+            absorb(total, function(rows_at(old, i, old_scratch), rows_at(new, i, new_scratch), ctx))
 
-    return _maybe(map_pairs, compiled)
+    return _maybe(add_pairs, compiled)
+
+
+def keep_largest(sign, is_truth):
+    """absorb(top, value) for float64 (largest sign * value, is one nan). Local."""
+
+    def keep(top, value):
+        v = 1.0 * value
+        if is_truth:
+            v = 1.0 if v != 0.0 else 0.0
+        v = sign * v + 0.0  # of 0.0 and -0.0 either may be the largest
+        if v != v:
+            top[1] = 1.0
+        elif v > top[0]:
+            top[0] = v
+
+    return inlined(keep)
 
 
 def make_row_map(function, fingerprint, compiled=True):
@@ -109,59 +136,71 @@ def make_row_map(function, fingerprint, compiled=True):
     return _maybe(map_into_rows, compiled)
 
 
-def make_scalar_step(message, fold, update, read, only_changed, fingerprint, compiled=True):
+# ---------------------------------------------------------------- steps by pulling: a row looks along its in-edges
+
+
+def make_scalar_step(message, fold, update, listens, read, only_changed, fingerprint, compiled=True):
     """One step of a program whose state is all scalars. Local.
 
     Messages are never stored: they are made, folded and forgotten in one pass
-    over a row's in-edges.
+    over a row's in-edges, which ends early where the fold says that no further
+    message can matter. Gives the number of rows that changed, which are
+    written to ``news`` from ``lo`` on, and of their out-edges.
     """
-    identity, absorb, merge, result = fold.identity, fold.absorb, fold.merge, fold.result
+    identity, absorb, merge, result, is_final = fold.identity, fold.absorb, fold.merge, fold.result, fold.is_final
 
-    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, is_new, lo, hi):
+    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, out_degree, news, lo, hi):
         fingerprint  # noqa: B018
         scratch = scratch_rows(vertices)
-        n_messages = 0
+        n_new, out_edges = ZERO, ZERO
         for r in range(lo, hi):
             i = rows[r]
             vertex = read(vertices, i, scratch)
-            acc, n_heard = identity, 0
+            if not listens(vertex, ctx):
+                continue
+            acc, hears = identity, False
             start, end = in_ptr[i], in_ptr[i + ONE]
-            while start < end:
+            while start < end and not is_final(acc):
                 stop = min(start + SEGMENT, end)
                 part = identity
                 for e in range(start, stop):
                     j = in_src[e]
                     if only_changed and not changed[j]:
                         continue
-                    n_heard += 1
+                    hears = True
                     part = absorb(part, message(single(at(sent, j)), vertex, at(edges, e), ctx))
+                    if is_final(part):
+                        break
                 acc = merge(acc, part)
                 start = stop
-            if only_changed and n_heard == 0:
+            if only_changed and not hears:
                 continue
-            n_messages += n_heard
             new = as_tuple(update(vertex, result(acc), ctx))
-            if only_changed:
-                is_new[i] = differs(out, i, new)
+            if only_changed and differs(out, i, new):
+                news[np.uint64(lo) + n_new] = i
+                n_new += ONE
+                out_edges += np.uint64(out_degree[i])
             put(out, i, new)
-        return n_messages
+        return n_new, out_edges
 
     return _maybe(step, compiled)
 
 
-def make_collect_step(message, function, kind, update, read, only_changed, fingerprint, compiled=True):
+def make_collect_step(message, function, kind, update, listens, read, only_changed, fingerprint, compiled=True):
     """One step of a scalar program whose aggregate is a Collect. Local."""
 
-    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, is_new, lo, hi):
+    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, out_degree, news, lo, hi):
         fingerprint  # noqa: B018
         longest = np.uint64(0)
         for r in range(lo, hi):
             longest = max(longest, in_ptr[rows[r] + ONE] - in_ptr[rows[r]])
         heard, scratch = np.empty(longest, kind), scratch_rows(vertices)
-        n_messages = 0
+        n_new, out_edges = ZERO, ZERO
         for r in range(lo, hi):
             i = rows[r]
             vertex = read(vertices, i, scratch)
+            if not listens(vertex, ctx):
+                continue
             n_heard = 0
             for e in range(in_ptr[i], in_ptr[i + ONE]):
                 j = in_src[e]
@@ -171,17 +210,18 @@ def make_collect_step(message, function, kind, update, read, only_changed, finge
                 n_heard += 1
             if only_changed and n_heard == 0:
                 continue
-            n_messages += n_heard
             new = as_tuple(update(vertex, function(heard[:n_heard]), ctx))
-            if only_changed:
-                is_new[i] = differs(out, i, new)
+            if only_changed and differs(out, i, new):
+                news[np.uint64(lo) + n_new] = i
+                n_new += ONE
+                out_edges += np.uint64(out_degree[i])
             put(out, i, new)
-        return n_messages
+        return n_new, out_edges
 
     return _maybe(step, compiled)
 
 
-def make_row_step(message, fold, update, forms, width, kinds, only_changed, fingerprint, compiled=True):
+def make_row_step(message, fold, update, listens, forms, width, kinds, only_changed, fingerprint, compiled=True):
     """One step of a program with vector fields. Local.
 
     Parameters
@@ -201,17 +241,19 @@ def make_row_step(message, fold, update, forms, width, kinds, only_changed, fing
     make_total = scratch_of(kinds_of(as_tuple(result(identity))), width)
     read_sent, read_vertex = forms
 
-    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, is_new, lo, hi):
+    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, out_degree, news, lo, hi):
         fingerprint  # noqa: B018
         vertex_scratch, sent_scratch, new = scratch_rows(vertices), scratch_rows(sent), filled_rows(out)
         m, acc, part, total = make_message(), make_acc(), make_acc(), make_total()
-        n_messages = 0
+        n_new, out_edges = ZERO, ZERO
         for r in range(lo, hi):
             i = rows[r]
             vertex = read_vertex(vertices, i, vertex_scratch)
+            if not listens(vertex, ctx):
+                continue
             for k in range(width):
                 put(acc, k, identity)
-            n_heard = 0
+            hears = False
             start, end = in_ptr[i], in_ptr[i + ONE]
             while start < end:
                 stop = min(start + SEGMENT, end)
@@ -221,25 +263,162 @@ def make_row_step(message, fold, update, forms, width, kinds, only_changed, fing
                     j = in_src[e]
                     if only_changed and not changed[j]:
                         continue
-                    n_heard += 1
+                    hears = True
                     message(read_sent(sent, j, sent_scratch), vertex, at(edges, e), ctx, m)
                     for k in range(width):
                         put(part, k, absorb(at(part, k), single(at(m, k))))
                 for k in range(width):
                     put(acc, k, merge(at(acc, k), at(part, k)))
                 start = stop
-            if only_changed and n_heard == 0:
+            if only_changed and not hears:
                 continue
-            n_messages += n_heard
             for k in range(width):
                 put(total, k, as_tuple(result(at(acc, k))))
             update(vertex, total, ctx, new)
-            if only_changed:
-                is_new[i] = rows_differ(out, i, new)
+            if only_changed and rows_differ(out, i, new):
+                news[np.uint64(lo) + n_new] = i
+                n_new += ONE
+                out_edges += np.uint64(out_degree[i])
             put_rows(out, i, new)
-        return n_messages
+        return n_new, out_edges
 
     return _maybe(step, compiled)
+
+
+# ---------------------------------------------------------------- steps by pushing: a sender goes along its out-edges
+
+
+def make_push(message, fold, listens, read, fingerprint, compiled=True):
+    """Fold the messages of some senders at the rows of [first, last). Local.
+
+    For folds that any order of messages gives the same bits. Several threads
+    share the rows, not the senders, so that one thread writes a row; where the
+    out-edges of a sender ascend, each finds its own by search. Gives how many
+    rows heard something for the first time, which are written to ``touched``
+    from ``first`` on.
+    """
+    absorb = fold.absorb
+
+    def push(out_ptr, out_dst, ascends, edges, vertices, sent, ctx, senders, acc, hears, touched, first, last):
+        fingerprint  # noqa: B018
+        scratch, first, last = scratch_rows(vertices), np.uint64(first), np.uint64(last)
+        is_share, n = first > ZERO or last < np.uint64(hears.size), ZERO
+        for r in range(senders.size):
+            j = senders[r]
+            start, end = out_ptr[j], out_ptr[j + ONE]
+            if is_share and ascends:
+                start = first_at_least(out_dst, start, end, first)
+                end = first_at_least(out_dst, start, end, last)
+            told = single(at(sent, j))
+            for e in range(start, end):
+                i = np.uint64(out_dst[e])
+                if is_share and (i < first or i >= last):
+                    continue
+                vertex = read(vertices, i, scratch)
+                if not listens(vertex, ctx):
+                    continue
+                if not hears[i]:
+                    hears[i] = True
+                    touched[first + n] = i
+                    n += ONE
+                put(acc, i, absorb(at(acc, i), message(told, vertex, at(edges, e), ctx)))
+        return n
+
+    return _maybe(push, compiled)
+
+
+def make_settle(fold, update, read, fingerprint, compiled=True):
+    """Update rows that heard something by `make_push`, and forget it. Local.
+
+    Gives what a step by pulling gives.
+    """
+    identity, result = fold.identity, fold.result
+
+    def settle(vertices, acc, hears, ctx, rows, out, out_degree, news, lo, hi):
+        fingerprint  # noqa: B018
+        scratch = scratch_rows(vertices)
+        n_new, out_edges = ZERO, ZERO
+        for r in range(lo, hi):
+            i = rows[r]
+            new = as_tuple(update(read(vertices, i, scratch), result(at(acc, i)), ctx))
+            put(acc, i, identity)
+            hears[i] = False
+            if differs(out, i, new):
+                news[np.uint64(lo) + n_new] = i
+                n_new += ONE
+                out_edges += np.uint64(out_degree[i])
+            put(out, i, new)
+        return n_new, out_edges
+
+    return _maybe(settle, compiled)
+
+
+def make_split(bucket, read, fingerprint, compiled=True):
+    """Part rows that changed into those that send now and those that wait. Local.
+
+    A row waits while its bucket is above ``limit``. Row lists may name a row
+    twice; ``waits`` tells which rows are in the list of the waiting. With
+    ``only_waiting``, rows that no longer wait are passed over.
+    """
+
+    def split(vertices, ctx, rows, waits, only_waiting, limit, out_degree, near, far):
+        fingerprint  # noqa: B018
+        scratch = scratch_rows(vertices)
+        n_near, n_far, out_edges = ZERO, ZERO, ZERO
+        for r in range(rows.size):
+            i = rows[r]
+            if only_waiting:
+                if not waits[i]:
+                    continue
+                waits[i] = False
+            if bucket(read(vertices, i, scratch), ctx) <= limit:
+                waits[i] = False
+                near[n_near] = i
+                n_near += ONE
+                out_edges += np.uint64(out_degree[i])
+            elif not waits[i]:
+                far[n_far] = i
+                n_far += ONE
+                if not only_waiting:
+                    waits[i] = True
+        if only_waiting:
+            for r in range(n_far):
+                waits[far[r]] = True
+        return n_near, n_far, out_edges
+
+    return _maybe(split, compiled)
+
+
+def make_lowest(bucket, read, fingerprint, compiled=True):
+    """Smallest bucket of the rows that wait; float64. Local."""
+
+    def lowest(vertices, ctx, rows, waits):
+        fingerprint  # noqa: B018
+        scratch, least = scratch_rows(vertices), np.inf
+        for r in range(rows.size):
+            if waits[rows[r]]:
+                least = min(least, 1.0 * bucket(read(vertices, rows[r], scratch), ctx))
+        return least
+
+    return _maybe(lowest, compiled)
+
+
+@inlined
+def first_at_least(values, start, end, bound):
+    """First place of [start, end), ascending, not below bound. Local."""
+    while start < end:
+        middle = (start + end) >> ONE
+        if values[middle] < bound:
+            start = middle + ONE
+        else:
+            end = middle
+    return start
+
+
+@inlined
+def always(vertex, ctx):
+    """Every vertex listens. Local."""
+    return True
 
 
 # ---------------------------------------------------------------- forms of a user's function

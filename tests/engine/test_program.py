@@ -64,6 +64,7 @@ RULES = {
     "a message of a relation": ({"messages": {"a": TWO}}, "messages['a'] takes 2 arguments"),
     "an aggregate by a wrong name": ({"aggregate": "median"}, "aggregate 'median' is not one of sum, mean, min, max"),
     "neighbours of no kind": ({"neighbours": "all"}, "neighbours = 'all' is not one of in, out, both"),
+    "bucket without only_changed": ({"bucket": TWO}, "bucket is for programs with only_changed=True"),
     "message and messages": (
         {"message": lambda s, r, e, c: s, "messages": {"a": lambda s, r, e, c: s}},
         "give message or messages (one per relation), not both",

@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcmp
-from hpcmp.engine.reduce import Totals
+from hpcmp.engine.reduce import Totals, absorber, share_of
 
 FLOATS = st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.0, -0.0, -1.0]), max_size=12)
 
@@ -24,8 +23,11 @@ REDUCERS["Change"] = hpcmp.Sum(lambda old, new, ctx: 0.0)
 def total_of(comm, values):
     totals = Totals(REDUCERS)
     for name in REDUCERS:
-        totals.add(name, np.array(values, np.float64))
-    totals.count(messages=len(values), halo_rows=1)
+        share = share_of(REDUCERS[name])
+        for value in values:
+            absorber(REDUCERS[name])(share, value)
+        totals.add(name, share)
+    totals.count(changed=len(values), halo_rows=1)
     return totals.reduce(comm)
 
 
@@ -38,7 +40,7 @@ def test_values_do_not_depend_on_who_holds_them(comm, values):
         "All": all(values),
     }
     counts, found = total_of(comm, values[comm.rank :: comm.size])
-    verdict = repr({k: found[k] for k in expected}) == repr(expected) and counts["messages"] == len(values)
+    verdict = repr({k: found[k] for k in expected}) == repr(expected) and counts["changed"] == len(values)
     found_by = comm.allgather((verdict, counts["halo_rows"], repr(found)))
     assert set(found_by) == {(True, comm.size, repr(found))}
 

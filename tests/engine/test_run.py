@@ -244,6 +244,59 @@ def test_only_changed_is_the_naive_frontier(comm):
         assert result.converged == (not changed)
 
 
+@pytest.mark.parametrize("name", p.EXACT)
+@pytest.mark.parametrize("on", ["zoo", "undirected"])
+def test_pushing_gives_the_bits_of_pulling(comm, name, on):
+    graph = build(comm, GRAPHS[on], method="hash")
+    ways = [{"mode": "step"}, {"mode": "frontier"}, {"mode": "frontier", "threads": 2}, {"check": True}]
+    runs = [hpcmp.run(p.EXACT[name], graph, step_digests=True, **how) for how in ways]
+    assert runs[0].steps["active"].sum() > 0
+    for column in ("active", "messages", "digest"):
+        assert len({tuple(r.steps[column].tolist()) for r in runs}) == 1, column
+    assert len({r.digest for r in runs}) == 1
+    assert agree(("push", name, on), runs[0].digest)
+
+
+def test_pushing_by_many_threads_gives_the_bits_of_pulling(comm, monkeypatch):
+    monkeypatch.setattr("hpcmp.engine.push.MIN_PUSHED_EDGES", 0)
+    for name in ("sum", "argmin"):
+        graph = build(comm, GRAPHS["undirected"], method="hash")
+        digests = {hpcmp.run(p.EXACT[name], graph, mode="frontier", threads=t).digest for t in (1, 2, 3, 6)}
+        assert digests == {hpcmp.run(p.EXACT[name], graph, mode="step").digest}
+
+
+def test_vertices_that_do_not_listen_hear_nothing(comm):
+    graph, rows = build(comm, ZOO, method="hash"), naive.in_edges(ZOO)
+    program = p.of("sum", p.blend, listens=lambda vertex, ctx: vertex.id % 3 != 1)
+    start = starts(ZOO)
+    heard = naive.propagate(ZOO, start, lambda s, w: s * w, naive.total)
+    expected = {v: start[v] if v % 3 == 1 else 0.5 * start[v] + 0.125 * heard[v] for v in rows}
+    for check in (False, True):
+        assert everywhere(graph, hpcmp.run(program, graph, 1, check=check)["value"]) == expected
+
+
+def test_buckets_change_the_way_and_not_the_end(comm):
+    graph = build(comm, GRAPHS["zoo"], method="hash")
+    plain = hpcmp.run(p.NEAR, graph, mode="step")
+    assert everywhere(graph, plain["value"]) == naive_distances(ZOO)
+    for width in (0.25, 1.0, 1e9):
+        runs = [hpcmp.run(p.NEAR, graph, params={"width": width}, check=check) for check in (False, True)]
+        assert {r.digest for r in runs} == {plain.digest}
+        assert agree(("buckets", width), runs[0].steps["active"].tolist())
+        assert runs[0].steps["active"].tolist() == runs[1].steps["active"].tolist()
+        assert all(r.converged for r in runs)
+        if width == 1e9:
+            assert runs[0].steps["active"].tolist() == plain.steps["active"].tolist()
+
+
+def naive_distances(one):
+    distance = {v: 0.0 if v % 17 == 3 else math.inf for v in one.ids.tolist()}
+    for _ in distance:
+        for v, row in naive.in_edges(one).items():
+            distance[v] = min([distance[v], *(distance[s] + w for s, w in row)])
+    return distance
+
+
 def test_a_run_ends_when_nothing_changes(comm):
     graph = build(comm, GRAPHS["two_components"])
     result = hpcmp.run(p.SPREAD, graph)

@@ -24,7 +24,8 @@ def matrices(draw):
 @given(matrices())
 def test_the_transpose_is_the_naive_one(drawn):
     in_ptr, in_src, n_local = drawn
-    out_ptr, out_dst = csr.transpose(in_ptr, in_src, n_local)
+    out_ptr, out_dst, out_edge = csr.transpose(in_ptr, in_src, n_local)
+    assert in_src[out_edge].tolist() == np.repeat(np.arange(n_local), np.diff(out_ptr.astype(np.int64))).tolist()
     assert out_ptr.tolist() == np.cumsum([0, *map(len, naive.transpose(in_ptr, in_src, n_local))]).tolist()
     assert out_dst.tolist() == [i for row in naive.transpose(in_ptr, in_src, n_local) for i in row]
 
@@ -34,7 +35,7 @@ def test_listeners_are_the_rows_that_hear_a_source(drawn, data):
     in_ptr, in_src, n_local = drawn
     sources = sorted(data.draw(st.sets(st.integers(0, max(n_local - 1, 0))))) if n_local else []
     touched = np.zeros(len(in_ptr) - 1, bool)
-    csr.mark_listeners(*csr.transpose(in_ptr, in_src, n_local), np.array(sources, np.uint32), touched)
+    csr.mark_listeners(*csr.transpose(in_ptr, in_src, n_local)[:2], np.array(sources, np.uint32), touched)
     rows = naive.transpose(in_ptr, in_src, n_local)
     assert set(np.flatnonzero(touched)) == {i for j in sources for i in rows[j]}
 
