@@ -8,7 +8,9 @@ home and folds them into the owned ones:
     <forward x, y> == <x, reverse y>
 
 Buffers and persistent requests are a second object, one per row layout and
-exchange in flight, kept for the next exchange of the same layout.
+exchange in flight, kept for the next exchange of the same layout. `bind` makes
+one for arrays that are exchanged again and again: the ghosts of a single array
+are then received where they lie, and rows that lie together are sent from there.
 """
 
 import time
@@ -62,19 +64,32 @@ class Halo:
         Pending
             Give it to `forward_end` with the same x.
         """
+        return self._forward_begin(x, None)
+
+    def _forward_begin(self, x, buffers):
         arrays = self._checked(x)
-        buffers = self._take(arrays)
-        for name, a in zip(buffers.names, arrays, strict=True):
-            np.take(a, self.send_rows, axis=0, out=buffers.home[name], mode="clip")
+        if not self.n_send and not self.n_ghost:
+            return Pending(None, (), 0, 0)
+        buffers = buffers or self._take(arrays)
+        for lo, hi in buffers.packed:
+            for home, a in zip(buffers.homes, arrays, strict=True):
+                np.take(a, self.send_rows[lo:hi], axis=0, out=home[lo:hi], mode="clip")
         buffers.start(buffers.forward)
         return Pending(buffers, buffers.forward, self.n_send, self.n_send * buffers.home.itemsize)
 
     def forward_end(self, x, pending):
         """Wait for the ghosts of x. Collective."""
         pending.wait()
-        for name, a in zip(pending.buffers.names, _tuple(x), strict=True):
-            a[self.n_owned :] = pending.buffers.away[name]
+        if pending.buffers is None or pending.buffers.bound is not None:
+            return
+        for away, a in zip(pending.buffers.aways, _tuple(x), strict=True):
+            a[self.n_owned :] = away
         self._give(pending.buffers)
+
+    def bind(self, x):
+        """Prepare to forward the same arrays often; see `Exchange`. Collective."""
+        arrays = self._checked(x)
+        return Exchange(self, arrays, self._new_buffers(_layout(arrays), arrays))
 
     def forward(self, x):
         """Fill the ghosts of x now; returns the finished `Pending`. Collective."""
@@ -86,8 +101,8 @@ class Halo:
         """Start sending the ghost rows of x to their owners. Collective."""
         arrays = self._checked(x)
         buffers = self._take(arrays)
-        for name, a in zip(buffers.names, arrays, strict=True):
-            buffers.away[name] = a[self.n_owned :]
+        for away, a in zip(buffers.aways, arrays, strict=True):
+            away[:] = a[self.n_owned :]
         buffers.start(buffers.reverse)
         return Pending(buffers, buffers.reverse, self.n_ghost, self.n_ghost * buffers.away.itemsize)
 
@@ -98,8 +113,7 @@ class Halo:
         the ranks; sums of floats follow the order of the peers.
         """
         pending.wait()
-        for name, a in zip(pending.buffers.names, _tuple(x), strict=True):
-            home = pending.buffers.home[name]
+        for home, a in zip(pending.buffers.homes, _tuple(x), strict=True):
             for k in range(len(self.send_ranks)):  # one peer names a row once, so this fold has no races
                 lo, hi = self.send_ptr[k], self.send_ptr[k + 1]
                 rows = self.send_rows[lo:hi]
@@ -199,29 +213,51 @@ class Halo:
         return arrays
 
     def _take(self, arrays):
-        layout = np.dtype([(f"f{k}", a.dtype, a.shape[1:]) for k, a in enumerate(arrays)])
+        layout = _layout(arrays)
         idle = self.idle.setdefault(layout, [])
         if idle:  # the lowest tag: ranks may have ended exchanges in different orders
             return idle.pop(min(range(len(idle)), key=lambda k: idle[k].tag))
-        # Ranks begin exchanges in the same order, so the n-th buffer has the same tag on all of them.
-        buffers = Buffers(self, layout, TAG_HALO + 2 * len(self.made))
-        self.made.append(buffers)
-        return buffers
+        return self._new_buffers(layout)
+
+    def _new_buffers(self, layout, bound=None):
+        # Ranks begin exchanges in the same order, so the first free tag is the same on all of them.
+        taken = {buffers.tag for buffers in self.made}
+        tag = next(t for t in range(TAG_HALO, TAG_HALO + 2 * len(taken) + 2, 2) if t not in taken)
+        self.made.append(Buffers(self, layout, tag, bound))
+        return self.made[-1]
 
     def _give(self, buffers):
         self.idle[buffers.home.dtype].append(buffers)
 
 
 class Buffers:
-    """Send and receive rows of one layout, with persistent requests both ways."""
+    """Send and receive rows of one layout, with persistent requests both ways.
 
-    def __init__(self, halo, layout, tag):
-        self.names, self.tag = layout.names, tag
+    With ``bound``, of these arrays only; a single one's ghosts then need no
+    second place.
+    """
+
+    def __init__(self, halo, layout, tag, bound=None):
+        self.tag = tag
+        self.bound = bound if bound is not None and len(bound) == 1 else None
         self.home = np.empty(halo.n_send, layout)  # our rows, as peers see them
-        self.away = np.empty(halo.n_ghost, layout)  # their rows, as we see them
+        if self.bound is None:
+            self.away = np.empty(halo.n_ghost, layout)  # their rows, as we see them
+        else:
+            self.away = _as_rows(bound[0][halo.n_owned :], layout)
+        self.homes = [self.home[name] for name in layout.names]
+        self.aways = [self.away[name] for name in layout.names]
         self.row = row_type(self.home)
         comm = halo.comm
-        outer = list(_runs(halo.send_ranks, halo.send_ptr, self.home, self.row))
+        self.packed, outer = [], []
+        for k, (rank, rows) in enumerate(_runs(halo.send_ranks, halo.send_ptr, self.home, self.row)):
+            lo, hi = int(halo.send_ptr[k]), int(halo.send_ptr[k + 1])
+            first, last = int(halo.send_rows[lo]), int(halo.send_rows[hi - 1])
+            if self.bound is not None and last - first == hi - 1 - lo:  # they ascend, so they lie together
+                rows = [_as_rows(bound[0][first : last + 1], layout).view(np.uint8), hi - lo, self.row]
+            else:
+                self.packed.append((lo, hi))
+            outer.append((rank, rows))
         inner = list(_runs(halo.recv_ranks, halo.recv_ptr, self.away, self.row))
         self.forward = [comm.Recv_init(rows, rank, tag) for rank, rows in inner]
         self.forward += [comm.Send_init(rows, rank, tag) for rank, rows in outer]
@@ -234,6 +270,29 @@ class Buffers:
         """Start all requests of one direction. Local."""
         if requests:
             type(requests[0]).Startall(requests)
+
+
+class Exchange:
+    """Forwards of the same arrays; begin and end in turn."""
+
+    def __init__(self, halo, arrays, buffers):
+        self.halo, self.arrays, self.buffers = halo, arrays, buffers
+
+    def begin(self):
+        """`Halo.forward_begin` of these arrays. Collective."""
+        return self.halo._forward_begin(self.arrays, self.buffers)
+
+    def end(self, pending):
+        """`Halo.forward_end` of these arrays. Collective."""
+        pending.wait()
+        if pending.buffers is not None and self.buffers.bound is None:
+            for away, a in zip(self.buffers.aways, self.arrays, strict=True):
+                a[self.halo.n_owned :] = away
+
+    def close(self):
+        """Free the requests. Local."""
+        self.halo.made.remove(self.buffers)
+        self.buffers.close()
 
 
 @dataclass
@@ -312,6 +371,14 @@ def _free(requests, row):
 
 def _tuple(x):
     return x if isinstance(x, tuple) else (x,)
+
+
+def _layout(arrays):
+    return np.dtype([(f"f{k}", a.dtype, a.shape[1:]) for k, a in enumerate(arrays)])
+
+
+def _as_rows(a, layout):
+    return a.reshape(len(a) * int(np.prod(a.shape[1:], dtype=np.int64))).view(layout)
 
 
 def _row_bytes(a):

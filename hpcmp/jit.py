@@ -103,6 +103,31 @@ def return_type(function, signature):
     return function.overloads[signature].signature.return_type
 
 
+def entry(function, signature):
+    """``kernel(function)`` for a signature, called without looking at types. Local.
+
+    numba looks at the type of every argument of every call: some 3 us for a
+    step's, a good part of a step on a tiny graph. HPCMP_CHECK_TYPES=1 looks
+    all the same, and raises TypeError where one differs.
+    """
+    code = function.overloads[signature].entry_point
+    if os.environ.get("HPCMP_CHECK_TYPES") != "1":
+        return code
+
+    def checked(*args):
+        given = tuple(numba.typeof(a) for a in args)
+        different = [f"{g} for {s}" for g, s in zip(given, signature, strict=True) if g != s and not _is_int(g, s)]
+        if different:
+            raise TypeError(f"a kernel was given {', '.join(different)}")
+        return code(*args)
+
+    return checked
+
+
+def _is_int(*types):
+    return all(isinstance(t, numba.types.Integer) for t in types)  # unboxing converts Python's
+
+
 def is_cached(function):
     """How many signatures came from disk, how many were compiled. Local."""
     stats = function.stats

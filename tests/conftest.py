@@ -21,6 +21,7 @@ from hypothesis.internal.conjecture import providers as hypothesis_providers
 
 from hpcmp.comm import world
 
+os.environ.setdefault("HPCMP_CHECK_TYPES", "1")  # also of the processes that tests start
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size]

@@ -45,7 +45,7 @@ class Bound:
     split: object = None  # with lowest, where the program has buckets
     lowest: object = None
     active: object = None
-    reducers: dict = field(default_factory=dict)  # name -> kernel
+    reducers: dict = field(default_factory=dict)  # name -> (kernel, whether it compares old and new)
 
     def ctx(self, step, graph, values):
         """The step context as functions see it. Local."""
@@ -150,8 +150,9 @@ class _Binder:
         if p.active is not None:
             b.active = self._whole_rows("active", p.active, np.empty(0, np.bool_))
         for name, reducer in p.reduce.items():
-            b.reducers[name] = self._reducer(name, reducer)
+            b.reducers[name] = self._reducer(name, reducer), reducer.is_of_change
         exact.carry(exact.zero())
+        exact.value(exact.zero())
         if p.only_changed:
             csr.set_flags(self.flags, self.rows, True)
             if b.push is None:
@@ -375,7 +376,7 @@ class _Binder:
             return loop
         loop = _kept(loop)
         self._typed(name, loop, args)
-        return loop
+        return jit.entry(loop, tuple(numba.typeof(a) for a in args))
 
     def _returned(self, name, probe, *args):
         """Kinds of the values a probe returns: tuple of dtypes."""

@@ -12,11 +12,13 @@ from hpcmp.kernels import exact
 from hpcmp.kernels.loops import keep_largest
 
 COUNTERS = ("failed", "changed", "out_edges", "waiting", "halo_rows", "halo_bytes", "digest")
+NOTHING = np.array([-np.inf, 0.0])  # the largest of no values, and whether one was nan
+PLACE = {name: k for k, name in enumerate(COUNTERS)}
 
 
 def share_of(reducer):
     """What a rank's rows are added to by a reduction's kernel: nothing yet. Local."""
-    return exact.zero() if isinstance(reducer, Sum) else np.array([-np.inf, 0.0])
+    return exact.zero() if isinstance(reducer, Sum) else NOTHING.copy()
 
 
 def absorber(reducer):
@@ -36,8 +38,17 @@ class Totals:
         self.reducers = reducers
         self.sums = [name for name, r in reducers.items() if isinstance(r, Sum)]
         self.extremes = [name for name, r in reducers.items() if not isinstance(r, Sum)]
-        self.counts = np.zeros(len(COUNTERS), np.int64)
-        self.shares = {name: share_of(reducers[name]) for name in (*self.sums, *self.extremes)}
+        self.words = np.zeros(len(COUNTERS) + exact.N_WORDS * len(self.sums), np.int64)
+        self.counts = self.words[: len(COUNTERS)]
+        self.tops = np.empty((len(self.extremes), 2))
+        sums = self.words[len(COUNTERS) :].reshape(-1, exact.N_WORDS)
+        self.shares = dict(zip((*self.sums, *self.extremes), (*sums, *self.tops), strict=True))
+        self.clear()
+
+    def clear(self):
+        """Start again from nothing. Local."""
+        self.words[:] = 0
+        self.tops[:] = NOTHING
 
     def add(self, name, share):
         """Take in the share of some rows; see `share_of`. Local."""
@@ -50,29 +61,28 @@ class Totals:
     def count(self, **counts):
         """Add to counters by name. Local."""
         for name, n in counts.items():
-            self.counts[COUNTERS.index(name)] += np.int64(n)
+            self.counts[PLACE[name]] += n
 
     def reduce(self, comm):
         """Counts by name, and global values by name. Collective."""
         from mpi4py import MPI
 
-        mine = np.concatenate([self.counts, *(self.shares[name] for name in self.sums)])
-        total = np.empty_like(mine)
-        comm.Allreduce(mine, total)
+        if comm.size > 1:
+            for name in self.sums:
+                exact.carry(self.shares[name])
+            comm.Allreduce(MPI.IN_PLACE, self.words)
+            if self.extremes:
+                comm.Allreduce(MPI.IN_PLACE, self.tops, op=MPI.MAX)
         values = {}
-        if self.extremes:
-            tops = np.array([self.shares[name] for name in self.extremes])
-            comm.Allreduce(MPI.IN_PLACE, tops, op=MPI.MAX)
-            for name, (top, has_nan) in zip(self.extremes, tops.tolist(), strict=True):
-                values[name] = _extreme(self.reducers[name], float("nan") if has_nan else top)
-        n = len(COUNTERS)
-        for k, name in enumerate(self.sums):
-            values[name] = exact.value(total[n + k * exact.N_WORDS : n + (k + 1) * exact.N_WORDS])
-        counts = dict(zip(COUNTERS, total[:n].tolist(), strict=True))
-        return counts, {name: values[name] for name in self.reducers}
+        for name, reducer in self.reducers.items():
+            share = self.shares[name]
+            values[name] = exact.value(share) if isinstance(reducer, Sum) else _extreme(reducer, *share.tolist())
+        return dict(zip(COUNTERS, self.counts.tolist(), strict=True)), values
 
 
-def _extreme(reducer, top):
+def _extreme(reducer, top, has_nan):
+    if has_nan:
+        top = float("nan")
     if isinstance(reducer, Any):
         return top > 0.0
     if isinstance(reducer, All):

@@ -111,7 +111,7 @@ def run(
         try:
             loop.run(n_steps)
         finally:
-            loop.threads.close()
+            loop.close()
     seconds = {"compile": compiled - ready, "run": time.perf_counter() - compiled + ready - start}
     return _finish(loop, graph, heard, seconds, threads, step_digests)
 
@@ -127,11 +127,13 @@ class Loop:
         self.progress = progress if graph.comm.rank == 0 else None
         self.history = History(self.program.reduce)
         self.frontier = Frontier(graph, self.program, mode, can_push=bound.push is not None)
+        self.totals = Totals(self.program.reduce)
         self.values = {name: r.identity for name, r in self.program.reduce.items()}
         self.error = None  # the first failure on this rank, until all ranks know
         self.step = 0
         self.converged = False
         self.buckets = None  # or `Buckets`
+        self.exchange = None if self.program.only_changed else graph.halo.bind(bound.sent)
         self._chunks = {}
         self._pushing = None
 
@@ -164,7 +166,7 @@ class Loop:
         return self.graph.n_vertices, self.graph.n_edges
 
     def _initialise(self):
-        b, everyone, totals = self.bound, self.frontier.everyone, Totals(self.program.reduce)
+        b, everyone = self.bound, self.frontier.everyone
         ctx = self._ctx()
         self._attempt(lambda: self._map(b.init, b.static, ctx, everyone, tuple(b.state.values())))
         if b.active is not None:
@@ -172,37 +174,37 @@ class Loop:
             self._attempt(lambda: self._map(b.active, b.vertices, ctx, everyone, (is_active,)))
             self.frontier.first(is_active)
         if self.program.only_changed:
-            self._count_found(ctx, totals)
-        return self._agree(totals, None, ctx)
+            self._count_found(ctx)
+        return self._agree(None, ctx)
 
-    def _count_found(self, ctx, totals):
+    def _count_found(self, ctx):
         """How many send in the next step, here."""
         if self.buckets is not None:
-            self._attempt(lambda: self._set_found(*self.buckets.part(ctx, joined(self.frontier.found)), totals))
+            self._attempt(lambda: self._set_found(*self.buckets.part(ctx, joined(self.frontier.found))))
         else:
-            totals.count(changed=self.frontier.n_found, out_edges=sum(self.frontier.found_edges))
+            self.totals.count(changed=self.frontier.n_found, out_edges=sum(self.frontier.found_edges))
 
-    def _set_found(self, rows, out_edges, totals):
+    def _set_found(self, rows, out_edges):
         self.frontier.found = [rows]
-        totals.count(changed=len(rows), out_edges=out_edges, waiting=self.buckets.n_waiting)
+        self.totals.count(changed=len(rows), out_edges=out_edges, waiting=self.buckets.n_waiting)
 
     def _next_bucket(self):
         """Open the lowest bucket in which a vertex of any rank waits. Collective."""
         from mpi4py import MPI
 
-        ctx, totals, lowest = self._ctx(), Totals({}), [np.inf]
+        ctx, lowest = self._ctx(), [np.inf]
 
         def look():
             lowest[0] = self.buckets.open(ctx)
 
         self._attempt(look)
         limit = self.comm.allreduce(lowest[0], op=MPI.MIN)
-        self._attempt(lambda: self._set_found(*self.buckets.advance(ctx, limit), totals))
-        return self._agree(totals, None, ctx)
+        self._attempt(lambda: self._set_found(*self.buckets.advance(ctx, limit)))
+        return self._agree(None, ctx)
 
     def _one_step(self, n_active, n_messages):
         b, frontier, history = self.bound, self.frontier, self.history
-        ctx, totals, old = self._ctx(), Totals(self.program.reduce), self._old_state()
+        ctx, old = self._ctx(), self._old_state()
         senders = frontier.begin_step(n_active, n_messages)
         self._attempt(lambda: self._map(b.send, b.vertices, ctx, senders, b.sent))
         history.lap("send")
@@ -220,10 +222,10 @@ class Loop:
         history.lap("boundary")
 
         history.carried(pending)
-        totals.count(halo_rows=pending.n_rows, halo_bytes=pending.n_bytes)
+        self.totals.count(halo_rows=pending.n_rows, halo_bytes=pending.n_bytes)
         if self.program.only_changed:
-            self._count_found(ctx, totals)
-        counts = self._agree(totals, old, ctx)
+            self._count_found(ctx)
+        counts = self._agree(old, ctx)
         history.lap("reduce")
         return counts
 
@@ -253,6 +255,8 @@ class Loop:
 
     def _relax(self, ctx, rows):
         """Messages, aggregate and update of some rows that look along their in-edges."""
+        if len(rows) == 0:
+            return
         b, g, changed = self.bound, self.graph, self.frontier.changed
         out = tuple(b.state.values())
 
@@ -286,7 +290,11 @@ class Loop:
 
     def _map(self, loop, vertices, ctx, rows, out):
         """One function of vertices over some rows."""
-        self.threads.run(lambda lo, hi: loop(vertices, ctx, rows, out, lo, hi), self._even_chunks(len(rows)))
+        n = len(rows)
+        if n <= MIN_MAPPED_ROWS:
+            loop(vertices, ctx, rows, out, 0, n)
+        else:
+            self.threads.run(lambda lo, hi: loop(vertices, ctx, rows, out, lo, hi), self._even_chunks(n))
 
     def _even_chunks(self, n):
         """Ranges of as many rows."""
@@ -305,31 +313,36 @@ class Loop:
 
     def _old_state(self):
         """A copy of the state where a reduction will compare."""
-        if not any(r.is_of_change for r in self.program.reduce.values()):
+        if not any(compares for _, compares in self.bound.reducers.values()):
             return None
         return {name: a.copy() for name, a in self.bound.state.items()}
 
-    def _reduce_state(self, totals, old, ctx):
+    def _reduce_state(self, old, ctx):
         """This rank's share of the global values of the state as it is now."""
         b, n = self.bound, self.graph.n_owned
-        for name, reducer in self.program.reduce.items():
-            if not reducer.is_of_change:
-                vertices = (b.vertices,)
-            elif old is not None:
-                vertices = (state_record(old), state_record(b.state))
-            else:  # nothing has changed before the first step
+        for name, (loop, compares) in b.reducers.items():
+            if compares and old is None:  # nothing has changed before the first step
                 continue
-            shares = []
-
-            def call(lo, hi, loop=b.reducers[name], reducer=reducer, vertices=vertices, shares=shares):
-                shares.append(share_of(reducer))
-                loop(*vertices, ctx, shares[-1], lo, hi)
-
-            self.threads.run(call, self._even_chunks(n))
-            for share in shares:
-                totals.add(name, share)
+            vertices = (state_record(old), state_record(b.state)) if compares else (b.vertices,)
+            self._add_shares(name, lambda share, lo, hi, loop=loop, of=vertices: loop(*of, ctx, share, lo, hi), n)
         if self.step_digests:
-            totals.count(digest=state_hash(self.graph.id[: self.graph.n_owned], b.state))
+            self.totals.count(digest=state_hash(self.graph.id[: self.graph.n_owned], b.state))
+
+    def _add_shares(self, name, add_rows, n):
+        """Let threads add up their rows apart, then all shares."""
+        if self.threads.n_threads == 1 or n <= MIN_MAPPED_ROWS:
+            add_rows(self.totals.shares[name], 0, n)
+            return
+        shares = []
+
+        def call(lo, hi):
+            share = share_of(self.program.reduce[name])
+            add_rows(share, lo, hi)
+            shares.append(share)
+
+        self.threads.run(call, self._even_chunks(n))
+        for share in shares:
+            self.totals.add(name, share)
 
     def _attempt(self, work):
         """Do local work; remember the first failure and skip what follows it."""
@@ -346,23 +359,28 @@ class Loop:
     # ------------------------------------------------------------ with the other ranks
 
     def _forward_begin(self):
-        halo, sent = self.graph.halo, self.bound.sent
-        return (
-            halo.changed_begin(sent, self.frontier.changed) if self.program.only_changed else halo.forward_begin(sent)
-        )
+        if self.exchange is not None:
+            return self.exchange.begin()
+        return self.graph.halo.changed_begin(self.bound.sent, self.frontier.changed)
 
     def _forward_end(self, pending):
-        halo, sent = self.graph.halo, self.bound.sent
-        if self.program.only_changed:
-            halo.changed_end(sent, self.frontier.changed, pending)
+        if self.exchange is not None:
+            self.exchange.end(pending)
         else:
-            halo.forward_end(sent, pending)
+            self.graph.halo.changed_end(self.bound.sent, self.frontier.changed, pending)
 
-    def _agree(self, totals, old, ctx):
+    def close(self):
+        """Let threads and requests go. Local."""
+        self.threads.close()
+        if self.exchange is not None:
+            self.exchange.close()
+
+    def _agree(self, old, ctx):
         """Reduce, and learn whether any rank failed."""
-        self._attempt(lambda: self._reduce_state(totals, old, ctx))
-        totals.count(failed=self.error is not None)
-        counts, values = totals.reduce(self.comm)
+        self._attempt(lambda: self._reduce_state(old, ctx))
+        self.totals.count(failed=self.error is not None)
+        counts, values = self.totals.reduce(self.comm)
+        self.totals.clear()
         if counts["failed"]:
             raise_together(self.comm, self.error)
         self.values = values

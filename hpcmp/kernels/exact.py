@@ -19,7 +19,6 @@ N_LIMBS = 68  # (2046 + 52) / 32 bits of position, and room for carries
 N_FLAGS = 3  # how many +inf, -inf, nan
 N_WORDS = N_LIMBS + N_FLAGS
 MAX_ADDS = 2**30  # each adds less than 2**32 to an int64 limb
-UNIT = 1 << 1074  # the smallest double is 1 / UNIT
 
 
 def zero():
@@ -84,6 +83,12 @@ def add_bits(total, b):
 @kernel
 def carry(total):
     """Bring every limb but the last into [0, 2**32)."""
+    carry_over(total)
+
+
+@inlined
+def carry_over(total):
+    """`carry`, for kernels. Local."""
     over = np.int64(0)
     for k in range(N_LIMBS - 1):
         limb = total[k] + over
@@ -94,13 +99,47 @@ def carry(total):
 
 def value(total):
     """The sum, rounded once to the nearest double. Local."""
-    plus, minus, nan = (int(n) for n in total[N_LIMBS:])
-    if nan or (plus and minus):
-        return math.nan
-    if plus or minus:
-        return math.inf if plus else -math.inf
-    whole = sum(int(limb) << (LIMB_BITS * k) for k, limb in enumerate(total[:N_LIMBS]) if limb)
-    try:
-        return whole / UNIT  # division of integers is correctly rounded
-    except OverflowError:
-        return math.inf if whole > 0 else -math.inf
+    return float(rounded(total))
+
+
+@kernel
+def rounded(total):
+    """A sum of words as the nearest double; of two as near, the even one."""
+    limbs, n_plus, n_minus, n_nan = total[:N_LIMBS].copy(), total[N_LIMBS], total[N_LIMBS + 1], total[N_LIMBS + 2]
+    if n_nan or (n_plus and n_minus):
+        return np.nan
+    if n_plus or n_minus:
+        return np.inf if n_plus else -np.inf
+    carry_over(limbs)
+    sign = -1.0 if limbs[N_LIMBS - 1] < 0 else 1.0
+    if sign < 0:
+        for k in range(N_LIMBS):
+            limbs[k] = -limbs[k]
+        carry_over(limbs)
+    top = N_LIMBS - 1
+    while top > 0 and limbs[top] == 0:
+        top -= 1
+    high = np.uint64(limbs[top])
+    if high >> np.uint64(32):
+        return sign * np.inf  # the last limb alone may be longer, far beyond any double
+    if high == np.uint64(0):
+        return 0.0
+    zeros = np.uint64(0)  # before the first bit of the top limb
+    while not (high << zeros) & np.uint64(1 << 31):
+        zeros += np.uint64(1)
+    middle = np.uint64(limbs[top - 1]) if top > 0 else np.uint64(0)
+    low = np.uint64(limbs[top - 2]) if top > 1 else np.uint64(0)
+    mask = np.uint64(0xFFFFFFFF)
+    first_64 = (((high << np.uint64(32)) | middle) << zeros) | (low >> (np.uint64(32) - zeros))
+    has_more = (low << zeros) & mask != np.uint64(0)
+    for k in range(max(top - 2, 0)):
+        has_more |= limbs[k] != 0
+    place = 32 * top + 31 - np.int64(zeros)  # of the first bit, in units of the smallest double
+    if place <= 52:  # these bits are all there are
+        return sign * math.ldexp(np.float64(np.int64(first_64 >> np.uint64(63 - place))), -1074)
+    fraction, rest, half = np.int64(first_64 >> np.uint64(11)), first_64 & np.uint64(2047), np.uint64(1024)
+    if rest > half or (rest == half and (has_more or fraction & 1)):
+        fraction += 1
+    if place - 1074 > 1023 or (place - 1074 == 1023 and fraction >> 53):
+        return sign * np.inf
+    return sign * math.ldexp(np.float64(fraction), place - 52 - 1074)
