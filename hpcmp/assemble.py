@@ -218,9 +218,12 @@ def _sorted_edges(comm, lines, directory, directed, drop_duplicates, n_parts):
         Row by row in canonical order; ``src`` by order.
     n_duplicates : int
     """
-    cut = _cut(comm, directory.bounds, _degrees(comm, directory.bounds, lines, directed), n_parts)
-    bounds, here = cut.bounds, directory.bounds
-    lines = deliver(comm, bounds, lines, both_ways=not directed)
+    here = directory.bounds
+    in_degree = _degrees(comm, here, lines, directed)
+    cut = _cut(comm, here, in_degree, n_parts)
+    bounds = cut.bounds
+    n_coming = int(shift_runs(comm, here, bounds, in_degree).sum())
+    lines = deliver(comm, bounds, lines, both_ways=not directed, n_coming=n_coming)
     first, n_rows = int(bounds[comm.rank]), int(bounds[comm.rank + 1] - bounds[comm.rank])
     found = SortedEdges(comm, lines, first, n_rows, directory.n)
     repeats, loops = comm.allreduce(np.array(found.n_repeats()))

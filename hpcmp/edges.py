@@ -21,7 +21,7 @@ def number_dtype(n):
     return np.dtype(np.uint32) if n <= 2**32 else np.dtype(np.int64)
 
 
-def deliver(comm, bounds, columns, by="dst", both_ways=False):
+def deliver(comm, bounds, columns, by="dst", both_ways=False, n_coming=None):
     """Bring rows to the ranks in whose run of numbers one column lies. Collective.
 
     Parameters
@@ -34,49 +34,47 @@ def deliver(comm, bounds, columns, by="dst", both_ways=False):
         Name of that column.
     both_ways : bool
         Send every row once more with ``src`` and ``dst`` exchanged, loops not.
+    n_coming : int or None
+        How many rows will arrive here, where all ranks know it; None: count.
 
     Returns
     -------
     dict of str to array
         The same columns, in an order that depends on the ranks.
     """
-    n_rows = len(columns[by])
-    room = _n_received(comm, bounds, columns, by, both_ways)
-    out = {name: np.empty((room, *a.shape[1:]), a.dtype) for name, a in columns.items()}
-    at, n_pieces = 0, max(comm.allgather(-(-n_rows // ROWS_AT_ONCE)))
-    for k in range(n_pieces):
+    table, n_rows = sorting.owner_table(bounds), len(columns[by])
+    other = "src" if both_ways else by
+    counts, totals = np.zeros(comm.size, np.int64), np.empty(comm.size, np.int64)
+    if n_coming is None:
+        sorting.count_owners(table, columns[other], columns[by], both_ways, counts)
+        comm.Allreduce(counts, totals)
+        n_coming = int(totals[comm.rank])
+    out = {name: np.empty((n_coming, *a.shape[1:]), a.dtype) for name, a in columns.items()}
+    at = 0
+    for k in range(max(comm.allgather(-(-n_rows // ROWS_AT_ONCE)))):
         piece = {name: a[k * ROWS_AT_ONCE : (k + 1) * ROWS_AT_ONCE] for name, a in columns.items()}
-        if both_ways:
-            piece = _turned_too(piece)
-        counts = np.zeros(comm.size, np.int64)
-        sorting.count_owners(bounds, piece[by], counts)
-        by_owner = np.empty(len(piece[by]), np.uint32)
-        sorting.place_by_owner(bounds, piece[by], np.cumsum(counts) - counts, by_owner)
+        counts[:] = 0
+        sorting.count_owners(table, piece[other], piece[by], both_ways, counts)
+        listed = np.empty(counts.sum(), np.uint32)
+        sorting.place_by_owner(table, piece[other], piece[by], both_ways, np.cumsum(counts) - counts, listed)
         recv_counts = exchange_counts(comm, counts)
         end = at + int(recv_counts.sum())
-        for name, a in piece.items():
-            out[name][at:end] = alltoallv(comm, a[by_owner], counts, recv_counts)
+        for name, a in _listed_rows(piece, listed, both_ways):
+            out[name][at:end] = alltoallv(comm, a, counts, recv_counts)
         at = end
     columns.clear()
     return out
 
 
-def _n_received(comm, bounds, columns, by, both_ways):
-    counts = np.zeros(comm.size, np.int64)
-    sorting.count_owners(bounds, columns[by], counts)
+def _listed_rows(piece, listed, both_ways):
     if both_ways:
-        for lo in range(0, len(columns["src"]), ROWS_AT_ONCE):
-            src, dst = (columns[name][lo : lo + ROWS_AT_ONCE] for name in ("src", "dst"))
-            sorting.count_owners(bounds, src[src != dst], counts)
-    total = np.empty_like(counts)
-    comm.Allreduce(counts, total)
-    return int(total[comm.rank])
-
-
-def _turned_too(piece):
-    is_no_loop = piece["src"] != piece["dst"]
-    turned = {"src": "dst", "dst": "src"}
-    return {name: np.concatenate((a, piece[turned.get(name, name)][is_no_loop])) for name, a in piece.items()}
+        src, dst = piece.pop("src"), piece.pop("dst")
+        ends = np.empty(len(listed), src.dtype), np.empty(len(listed), dst.dtype)
+        sorting.take_ends(src, dst, listed, *ends)
+        yield from zip(("src", "dst"), ends, strict=True)
+    listed = listed >> np.uint32(1)
+    for name, a in piece.items():
+        yield name, a[listed]
 
 
 class SortedEdges:
@@ -114,10 +112,13 @@ class SortedEdges:
         del src, dst, relation
         self.fields = dict(columns)
         columns.clear()
-        numbers = np.arange(len(self.keys), dtype=number_dtype(len(self.keys))) if self.fields else None
-        self.keys, self.numbers = sorting.sort_keys(self.keys, n_bits, numbers)
+        self.numbers = None
         if self.fields:
+            numbers = np.arange(len(self.keys), dtype=number_dtype(len(self.keys)))
+            self.keys, self.numbers = sorting.sort_with_numbers(self.keys, n_bits, numbers)
             self._sort_ties()
+        else:
+            self.keys.sort()
 
     def _shifts(self):
         return np.uint64(self.src_bits), np.uint64(self.row_shift)

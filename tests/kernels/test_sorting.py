@@ -10,16 +10,15 @@ from hpcmp.kernels import sorting
 pytestmark = pytest.mark.kernel
 
 
-@given(st.integers(1, 64), st.lists(st.integers(0, 2**64 - 1), max_size=60), st.booleans())
-@example(64, [2**64 - 1, 0, 2**63], True)
-@example(1, [1, 1, 1], False)
-def test_keys_are_sorted_and_numbers_of_equal_keys_stay_in_order(n_bits, drawn, with_numbers):
+@given(st.integers(1, 64), st.lists(st.integers(0, 2**64 - 1), max_size=60))
+@example(64, [2**64 - 1, 0, 2**63])
+@example(1, [1, 1, 1])
+def test_keys_are_sorted_and_numbers_of_equal_keys_stay_in_order(n_bits, drawn):
     keys = np.array([key % 2**n_bits for key in drawn], np.uint64)
-    numbers = np.arange(len(keys), dtype=np.uint32) if with_numbers else None
     by_key = np.argsort(keys, kind="stable")
-    found, places = sorting.sort_keys(keys.copy(), n_bits, numbers)
+    found, places = sorting.sort_with_numbers(keys.copy(), n_bits, np.arange(len(keys), dtype=np.uint32))
     assert found.tolist() == keys[by_key].tolist()
-    assert places is None if numbers is None else places.tolist() == by_key.tolist()
+    assert places.tolist() == by_key.tolist()
 
 
 edges = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 6)), max_size=40)
@@ -58,12 +57,23 @@ def test_repeats_are_counted_and_the_first_is_kept(drawn, first, with_relation):
     assert numbers[:n].tolist() == np.unique(before, return_index=True)[1].tolist()
 
 
-@given(st.lists(st.integers(0, 9), max_size=30), st.lists(st.integers(0, 10), max_size=4))
-def test_rows_are_listed_by_the_owner_of_their_number(rows, cuts):
-    bounds, rows = np.array([0, *sorted(cuts), 10]), np.array(rows, np.uint32)
-    owner = np.searchsorted(bounds, rows, side="right") - 1
-    counts, listed = np.zeros(len(bounds) - 1, np.int64), np.empty(len(rows), np.uint32)
-    sorting.count_owners(bounds, rows, counts)
-    assert counts.tolist() == np.bincount(owner, minlength=len(counts)).tolist()
-    sorting.place_by_owner(bounds, rows, np.cumsum(counts) - counts, listed)
-    assert listed.tolist() == np.argsort(owner, kind="stable").tolist()
+ends = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30)
+
+
+@given(ends, st.lists(st.integers(0, 10), max_size=6), st.booleans())
+def test_edges_are_listed_by_the_owner_of_their_end(drawn, cuts, both_ways):
+    bounds = np.array([0, *sorted(cuts), 10])
+    src, dst = (np.array(column, np.uint32) for column in (zip(*drawn) if drawn else ([], [])))
+    owner = (np.searchsorted(bounds, np.arange(10), side="right") - 1).tolist()
+    expected = [(owner[d], 2 * e) for e, (s, d) in enumerate(drawn)]
+    expected += [(owner[s], 2 * e + 1) for e, (s, d) in enumerate(drawn) if both_ways and s != d]
+    table, counts = sorting.owner_table(bounds), np.zeros(len(bounds) - 1, np.int64)
+    sorting.count_owners(table, src, dst, both_ways, counts)
+    assert counts.tolist() == np.bincount([p for p, _ in expected], minlength=len(counts)).tolist()
+    listed = np.empty(len(expected), np.uint32)
+    sorting.place_by_owner(table, src, dst, both_ways, np.cumsum(counts) - counts, listed)
+    assert listed.tolist() == [e for _, e in sorted(expected)]
+    out_src, out_dst = np.empty(len(listed), np.uint32), np.empty(len(listed), np.uint32)
+    sorting.take_ends(src, dst, listed, out_src, out_dst)
+    turned = [drawn[e >> 1][:: -1 if e & 1 else 1] for e in listed.tolist()]
+    assert list(zip(out_src.tolist(), out_dst.tolist())) == turned
