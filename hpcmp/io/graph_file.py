@@ -21,6 +21,7 @@ from hpcmp.io import h5
 from hpcmp.io.graph_head import OWN_VERTEX, read_head
 from hpcmp.io.parallel import Made, Reader, Slab, write_file
 from hpcmp.io.provenance import provenance
+from hpcmp.io.room import bytes_to_open, refuse_what_cannot_fit
 from hpcmp.kernels import building
 
 
@@ -98,6 +99,8 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
     ------
     FileError, FormatError
         It cannot be read or breaks a rule of graph files. Raised on every rank.
+    MemoryLimitError
+        It cannot fit in the memory that is free. Raised on every rank.
     """
     head = _broadcast_head(comm, path, vertex_fields, edge_fields)
     part_start, plans = head["part_start"], head["datasets"]
@@ -105,6 +108,7 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
     work = np.diff(part_start) + partition.ALPHA * np.diff(head["edge_start"])
     rank_parts = partition.deal(work, comm.size)
     first, end = (int(g) for g in part_start[rank_parts[comm.rank : comm.rank + 2]])
+    refuse_what_cannot_fit(comm, path, bytes_to_open(head, rank_parts)[comm.rank])
     with Reader(comm, path) as reader:
 
         def rows(group, names):

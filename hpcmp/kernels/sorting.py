@@ -135,7 +135,7 @@ def _owner(table, row):
 
 @kernel
 def count_owners(table, src, dst, both_ways, counts):
-    """counts[p] += 1 for every edge that ends at p; with both_ways for its reverse too, loops once."""
+    """counts[p] += 1 for every edge that ends at p, and, both ways, its reverse."""
     for e in range(dst.size):
         counts[_owner(table, dst[e])] += 1
         if both_ways:
@@ -144,7 +144,7 @@ def count_owners(table, src, dst, both_ways, counts):
 
 @kernel
 def place_by_owner(table, src, dst, both_ways, at, out):
-    """List edges as 2 e, and their reverses as 2 e + 1, by owner; at[p] is where owner p begins."""
+    """List edges as 2 e, their reverses as 2 e + 1, by owner p, from at[p] on."""
     for e in range(dst.size):
         p = _owner(table, dst[e])
         out[at[p]] = 2 * e
