@@ -23,7 +23,7 @@ _HOMES = {
     "open_graph": "io.graph_file",
     "write_graph": "io.graph_file",
     "build_graph": "assemble",
-    "repartition": "assemble",
+    "repartition": "parts",
     "receptive_field": "algorithms.receptive_field",
     "uniform": "random",
 }

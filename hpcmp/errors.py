@@ -56,6 +56,10 @@ class LaunchError(HpcmpError, RuntimeError):
     """The job was started in a way that cannot be what was meant."""
 
 
+class MemoryLimitError(HpcmpError, MemoryError):
+    """What was asked for cannot fit in the memory that is free."""
+
+
 class MissingExtraError(HpcmpError, ImportError):
     """An optional package is needed and absent."""
 

@@ -2,8 +2,8 @@
 
 All in-edges of a vertex live with its owner, sorted by (relation, `order` of
 the source, edge fields): the canonical order of every sum. Rows are owned
-first, ghosts after. `from_rows` builds it from vertices and edges that lie
-anywhere; `both_ways` adds every edge's reverse.
+first, ghosts after. `from_columns` builds it from edges that lie anywhere,
+`from_sorted` from sorted ones; `both_ways` adds every edge's reverse.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,18 @@ from functools import cached_property
 
 import numpy as np
 
+from hpcmp import edges
 from hpcmp import halo as halo_plan
-from hpcmp.comm import Route, owner_of, raise_together
+from hpcmp.comm import owner_of, raise_together
 from hpcmp.dtypes import GID, LID, MAX_LOCAL_ROWS, PTR, RELATION
 from hpcmp.errors import GraphError
 from hpcmp.halo import Halo
-from hpcmp.hashing import GRAPH_SEEDS, graph_digest, hash_sum
+from hpcmp.hashing import GRAPH_SEEDS, graph_digest, hash_sum, words
+from hpcmp.kernels import building
+from hpcmp.kernels import hashing as hash_kernels
 
 BUILT_IN = ("id", "in_degree", "out_degree")  # vertex fields every graph has
+EDGES_AT_ONCE = 1 << 18  # hashed together: 2 MB, which stay in the second cache
 BUILT_IN_EDGE = ("sender", "relation")  # edge fields every graph has: id of the source, number of the relation
 
 
@@ -81,14 +85,14 @@ class Graph:
     @cached_property
     def in_degree(self):
         """In-edges of each owned row: int64 (n_owned,)."""
-        return np.diff(self.in_ptr.astype(np.int64))
+        return np.diff(self.in_ptr.view(np.int64))
 
     @cached_property
     def is_boundary(self):
         """Whether an owned row hears a ghost: bool (n_owned,)."""
-        n_ghosts_before = np.concatenate(([0], np.cumsum(self.in_src >= self.n_owned)))
-        at = n_ghosts_before[self.in_ptr.astype(np.int64)]
-        return at[1:] > at[:-1]
+        is_boundary = np.empty(self.n_owned, np.bool_)
+        building.mark_boundary(self.in_ptr, self.in_src, self.n_owned, is_boundary)
+        return is_boundary
 
     @cached_property
     def interior(self):
@@ -134,93 +138,92 @@ class Graph:
 
 @dataclass(frozen=True)
 class Rows:
-    """Vertices on their way to their owners."""
+    """Vertices of this rank, ascending by gid."""
 
-    gid: np.ndarray  # int64 (v,)
-    id: np.ndarray  # int64 (v,)
-    order: np.ndarray  # int64 (v,)
-    fields: dict = field(default_factory=dict)  # name -> (v, ...)
-    name: np.ndarray | None = None  # 'S' (v,)
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Edges on their way to the owner of their destination."""
-
-    src: np.ndarray  # int64 (m,) gid
-    src_order: np.ndarray  # int64 (m,) order of the source
-    dst: np.ndarray  # int64 (m,) gid
-    relation: np.ndarray | None = None  # uint16 (m,)
-    fields: dict = field(default_factory=dict)  # name -> (m,)
+    id: np.ndarray  # int64 (n_owned,)
+    order: np.ndarray  # int64 (n_owned,)
+    fields: dict = field(default_factory=dict)  # name -> (n_owned, ...)
+    name: np.ndarray | None = None  # 'S' (n_owned,)
 
 
-def from_rows(comm, rows, edges, *, part_start, rank_parts, directed, **more):
-    """Build the graph from vertices and edges that lie on any rank. Collective.
+def from_columns(comm, rows, columns, *, part_start, rank_parts, **more):
+    """Build the graph from own rows, and edges that lie anywhere. Collective.
 
     Parameters
     ----------
     rows : Rows
-        Every gid of [0, part_start[-1]) once, over all ranks.
-    edges : Edges
+    columns : dict of str to (m,) array
+        ``src`` (order of the source), ``dst`` (gid), perhaps ``relation``,
+        and the fields of the edges. Emptied.
     part_start : int64 (n_parts + 1,)
     rank_parts : int64 (size + 1,)
     more
-        ``relations, categories, sources`` of `Graph`.
+        ``directed, relations, categories, sources`` of `Graph`.
     """
-    bounds = part_start[rank_parts]
-    rows = deliver_rows(comm, rows, bounds)
-    edges = sort_edges(deliver_edges(comm, edges, bounds), int(bounds[comm.rank]), int(part_start[-1]))
-    in_degree = np.bincount(edges.dst - bounds[comm.rank], minlength=len(rows.gid))
+    bounds, n_vertices = part_start[rank_parts], int(part_start[-1])
+    first, end = int(bounds[comm.rank]), int(bounds[comm.rank + 1])
+    mine = edges.deliver(comm, bounds, columns)
+    in_degree, mine = edges.SortedEdges(comm, mine, first, end - first, n_vertices).columns()
+    by_order = edges.gids_by_order(comm, rows.order, np.arange(first, end), n_vertices)
+    in_ptr = edges.pointers(in_degree)
     return from_sorted(
-        comm,
-        rows,
-        in_degree,
-        edges,
-        part_start=part_start,
-        rank_parts=rank_parts,
-        directed=directed,
-        **more,
+        comm, rows, in_ptr, mine, by_order=by_order, part_start=part_start, rank_parts=rank_parts, **more
     )
 
 
-def from_sorted(comm, rows, in_degree, edges, *, part_start, rank_parts, directed, out_degree=None, **more):
+def from_sorted(
+    comm, rows, in_ptr, columns, *, part_start, rank_parts, directed, by_order=None, heard=None, out_degree=None, **more
+):
     """Build the graph from this rank's own rows and sorted in-edges. Collective.
 
     Parameters
     ----------
     rows : Rows
-        This rank's, ascending by gid.
-    in_degree : int64 (n_owned,)
-    edges : Edges
-        This rank's in-edges, row by row in canonical order; ``dst`` and
-        ``src_order`` are not looked at.
+    in_ptr : uint64 (n_owned + 1,)
+    columns : dict of str to (n_in,) array
+        ``src``, perhaps ``relation``, and fields, row by row in canonical
+        order. ``src`` is gids, or orders with ``by_order``. Emptied, so that
+        ``src`` becomes the local rows where it lies.
+    by_order : (bounds, gids) or None
+        From `edges.gids_by_order`.
+    heard : int64 (k,) or None
+        The distinct numbers in ``src``, if they are known.
 
     Raises
     ------
     GraphError
         More rows than 32 bits can number. Raised on every rank.
     """
-    bounds = part_start[rank_parts]
+    bounds, n_vertices = part_start[rank_parts], int(part_start[-1])
     first, end = int(bounds[comm.rank]), int(bounds[comm.rank + 1])
     n_owned = end - first
-    ghosts = _ghosts(edges.src, first, end, int(part_start[-1]))
+    src, relation = columns.pop("src"), columns.pop("relation", None)
+    heard = edges.distinct(src, n_vertices) if heard is None else heard
+    gids = heard if by_order is None else edges.ask(comm, *by_order, heard)
+    is_owned = (gids >= first) & (gids < end)
+    ghosts = np.sort(gids[~is_owned])
     n_local = n_owned + len(ghosts)
     error = None
     if n_local > MAX_LOCAL_ROWS:
         error = GraphError(f"{n_local} local rows do not fit 32 bits; use more ranks")
     raise_together(comm, error)
+    row = np.empty(len(gids), LID)
+    row[is_owned] = gids[is_owned] - first
+    row[~is_owned] = n_owned + np.searchsorted(ghosts, gids[~is_owned])
+    in_src = _as_rows(src, heard, row, n_vertices)
+    del src, heard, gids, row, is_owned
     halo = halo_plan.build(comm, bounds, ghosts)
-    in_src = _local_rows(edges.src, first, end, ghosts, int(part_start[-1]))
     if out_degree is None:
-        heard = np.bincount(in_src, minlength=n_local).astype(np.int64)
-        halo.reverse(heard)
-        out_degree = heard[:n_owned]
+        times = np.zeros(n_local, np.int64)
+        building.count(in_src, times)
+        halo.reverse(times)
+        out_degree = times[:n_owned].copy()
     ids = np.empty(n_local, np.int64)
     ids[:n_owned] = rows.id
     halo.forward(ids)
     return Graph(
         comm=comm,
-        n_vertices=int(part_start[-1]),
+        n_vertices=n_vertices,
         n_edges=int(comm.allreduce(len(in_src))),
         directed=bool(directed),
         part_start=part_start,
@@ -228,76 +231,28 @@ def from_sorted(comm, rows, in_degree, edges, *, part_start, rank_parts, directe
         id=ids,
         order=rows.order,
         ghosts=ghosts,
-        in_ptr=np.concatenate(([0], np.cumsum(in_degree))).astype(PTR),
+        in_ptr=in_ptr,
         in_src=in_src,
         out_degree=np.ascontiguousarray(out_degree, np.int64),
         halo=halo,
-        relation=edges.relation,
-        edge_fields=edges.fields,
+        relation=relation,
+        edge_fields=dict(columns),
         vertex_fields=rows.fields,
         name=rows.name,
         **more,
     )
 
 
-def deliver_rows(comm, rows, bounds):
-    """Vertices at their owners, ascending by gid. Collective."""
-    route = Route(comm, owner_of(bounds, rows.gid))
-    gid = route.there(rows.gid)
-    by_gid = np.argsort(gid)
-    return Rows(
-        gid[by_gid],
-        route.there(rows.id)[by_gid],
-        route.there(rows.order)[by_gid],
-        {name: route.there(a)[by_gid] for name, a in rows.fields.items()},
-        None if rows.name is None else route.there(rows.name)[by_gid],
-    )
-
-
-def deliver_edges(comm, edges, bounds):
-    """Edges at the owners of their destinations. Collective."""
-    route = Route(comm, owner_of(bounds, edges.dst))
-    return Edges(
-        route.there(edges.src),
-        route.there(edges.src_order),
-        route.there(edges.dst),
-        None if edges.relation is None else route.there(edges.relation),
-        {name: route.there(a) for name, a in edges.fields.items()},
-    )
-
-
-def sort_edges(edges, first, n_vertices):
-    """Edges by (dst, relation, order of the source, fields). Local."""
-    return take_edges(edges, canonical_order(edges, first, n_vertices))
-
-
-def take_edges(edges, pick):
-    """Some edges, by index or mask. Local."""
-    return Edges(
-        edges.src[pick],
-        edges.src_order[pick],
-        edges.dst[pick],
-        None if edges.relation is None else edges.relation[pick],
-        {name: a[pick] for name, a in edges.fields.items()},
-    )
-
-
-def canonical_order(edges, first, n_vertices):
-    """Permutation that sorts edges canonically: intp (m,). Local."""
-    n_relations = 1 if edges.relation is None or not len(edges.relation) else int(edges.relation.max()) + 1
-    n_rows = int(edges.dst.max()) - first + 1 if len(edges.dst) else 1
-    fields = [edges.fields[name] for name in sorted(edges.fields, reverse=True)]
-    relation = np.zeros(1, np.int64) if edges.relation is None else edges.relation.astype(np.int64)
-    if float(n_rows) * n_relations * max(n_vertices, 1) >= 2**63:
-        keys = [edges.src_order, edges.dst] if edges.relation is None else [edges.src_order, relation, edges.dst]
-        return np.lexsort(fields + keys)
-    # One 64-bit key sorts several times faster than three.
-    key = ((edges.dst - first) * n_relations + relation) * max(n_vertices, 1) + edges.src_order
-    by_key = np.argsort(key)  # need not be stable: equal keys without fields are equal edges
-    sorted_key = key[by_key]
-    if fields and np.any(sorted_key[1:] == sorted_key[:-1]):
-        return np.lexsort([*fields, key])
-    return by_key
+def _as_rows(src, heard, row, n_vertices):
+    """Local rows of sources: uint32, in the place of src where it is as wide."""
+    out = src if src.dtype == LID else np.empty(len(src), LID)
+    if n_vertices <= 8 * max(len(src), 1):
+        table = np.zeros(n_vertices, LID)
+        table[heard] = row
+        building.translate(src, table, out)
+    else:
+        out[:] = row[np.searchsorted(heard, src)]
+    return out
 
 
 def both_ways(graph):
@@ -308,63 +263,67 @@ def both_ways(graph):
     """
     if not graph.directed:
         return graph
-    rows, edges, order = _as_rows(graph), as_edges(graph), graph.local_order()
-    dst_order = graph.order[graph.in_rows()]
-    twice = Edges(
-        np.concatenate((edges.src, edges.dst)),
-        np.concatenate((order[graph.in_src], dst_order)),
-        np.concatenate((edges.dst, edges.src)),
-        None if edges.relation is None else np.concatenate((edges.relation, edges.relation)),
-        {name: np.concatenate((a, a)) for name, a in edges.fields.items()},
-    )
-    return _rebuilt(graph, rows, twice)
+    forward, backward = _columns(graph), _columns(graph, turned=True)
+    return _rebuilt(graph, {name: np.concatenate((a, backward.pop(name))) for name, a in forward.items()})
 
 
 def reversed_edges(graph):
     """The graph in which every edge runs backwards. Collective."""
-    if not graph.directed:
-        return graph
-    rows, edges = _as_rows(graph), as_edges(graph)
-    dst_order = graph.order[graph.in_rows()]
-    return _rebuilt(graph, rows, Edges(edges.dst, dst_order, edges.src, edges.relation, edges.fields))
+    return _rebuilt(graph, _columns(graph, turned=True)) if graph.directed else graph
+
+
+def _columns(graph, turned=False):
+    """In-edges as `from_columns` takes them. Collective."""
+    rows, dtype = graph.in_rows(), edges.number_dtype(graph.n_vertices)
+    if turned:
+        src, dst = graph.order.astype(dtype)[rows], graph.local_gids().astype(dtype)[graph.in_src]
+    else:
+        src, dst = graph.local_order().astype(dtype)[graph.in_src], (graph.first_gid + rows).astype(dtype)
+    relation = {} if graph.relation is None else {"relation": graph.relation}
+    return {"src": src, "dst": dst, **relation, **graph.edge_fields}
 
 
 def simplified(graph):
     """The graph without loops, repeated edges, relations and fields. Collective."""
-    edges, order = as_edges(graph), graph.local_order()
     rows = graph.in_rows()
     keep = graph.in_src != rows
     if graph.relation is not None:  # repeats of different relations are not neighbours in the row
         key = rows * graph.n_local + graph.in_src
         first = np.zeros(graph.n_in, np.bool_)
         first[np.unique(key, return_index=True)[1]] = True
-        keep &= first
-    else:
-        keep[1:] &= (rows[1:] != rows[:-1]) | (graph.in_src[1:] != graph.in_src[:-1])
-    edges = Edges(edges.src[keep], order[graph.in_src[keep]], edges.dst[keep])
-    plain = replace(graph, relations=(), vertex_fields={}, categories={})
-    return _rebuilt(plain, _as_rows(plain), edges)
+        # the row is sorted by relation first; without relations it is sorted by order alone
+        kept = _columns(graph)
+        return _rebuilt(_plain(graph), {name: kept[name][keep & first] for name in ("src", "dst")})
+    keep[1:] &= (rows[1:] != rows[:-1]) | (graph.in_src[1:] != graph.in_src[:-1])
+    return _filtered(_plain(graph), keep)
 
 
-def with_vertex_field(graph, name, values):
-    """The graph with one more field of its owned vertices. Local."""
-    return replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
+def _plain(graph):
+    return replace(graph, relations=(), relation=None, vertex_fields={}, edge_fields={}, categories={})
 
 
 def only_relations(graph, names):
     """The graph with the edges of some relations only; numbers stay. Collective."""
     numbers = [graph.relations.index(name) for name in names]
     relation = np.zeros(graph.n_in, RELATION) if graph.relation is None else graph.relation
-    edges, order = as_edges(graph), graph.local_order()
-    edges = replace(edges, src_order=order[graph.in_src])
-    return _rebuilt(graph, _as_rows(graph), take_edges(edges, np.isin(relation, numbers)))
+    return _filtered(graph, np.isin(relation, numbers))
 
 
-def as_edges(graph):
-    """All in-edges of this rank as `Edges`, without orders. Local."""
-    gids = graph.local_gids()
-    dst = graph.first_gid + graph.in_rows()
-    return Edges(gids[graph.in_src], np.empty(0, np.int64), dst, graph.relation, graph.edge_fields)
+def _filtered(graph, keep):
+    """The graph with some of its in-edges, rows as they are. Collective."""
+    kept_before = np.concatenate(([0], np.cumsum(keep)))
+    in_ptr = kept_before[graph.in_ptr.view(np.int64)].astype(PTR)
+    dtype = edges.number_dtype(graph.n_vertices)
+    columns = {"src": graph.local_gids().astype(dtype)[graph.in_src[keep]]}
+    if graph.relation is not None:
+        columns["relation"] = graph.relation[keep]
+    columns |= {name: a[keep] for name, a in graph.edge_fields.items()}
+    return from_sorted(graph.comm, _rows(graph), in_ptr, columns, **_kept(graph))
+
+
+def with_vertex_field(graph, name, values):
+    """The graph with one more field of its owned vertices. Local."""
+    return replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
 
 
 def with_digest(graph):
@@ -381,42 +340,51 @@ def digest_of(graph):
     owned = graph.id[: graph.n_owned]
     columns = [owned, *([graph.name] if graph.name is not None else [])]
     columns += [graph.vertex_fields[name] for name in sorted(graph.vertex_fields)]
-    edge_columns = [owned[graph.in_rows()], graph.id[graph.in_src]]
-    edge_columns += [] if graph.relation is None else [graph.relation]
-    edge_columns += [graph.edge_fields[name] for name in sorted(graph.edge_fields)]
-    sums = np.array([hash_sum(c, seed) for seed in GRAPH_SEEDS for c in (columns, edge_columns)], np.uint64)
-    total = np.empty_like(sums)
-    graph.comm.Allreduce(sums, total)  # wraps around, and so commutes
+    sums = []
+    for seed in GRAPH_SEEDS:
+        sums += [hash_sum(columns, seed), _edge_sum(graph, np.uint64(seed))]
+    total = np.empty(len(sums), np.uint64)
+    graph.comm.Allreduce(np.array(sums, np.uint64), total)  # wraps around, and so commutes
     return graph_digest(graph, total)
 
 
-def _as_rows(graph):
-    gid = np.arange(graph.first_gid, graph.first_gid + graph.n_owned, dtype=GID)
-    return Rows(gid, graph.id[: graph.n_owned], graph.order, graph.vertex_fields, graph.name)
+def _edge_sum(graph, seed):
+    """`hash_sum` of (id of the destination, id of the source, relation, fields)."""
+    columns = [] if graph.relation is None else [graph.relation]
+    columns += [graph.edge_fields[name] for name in sorted(graph.edge_fields)]
+    if not columns:
+        return hash_kernels.sum_of_ends(graph.in_ptr, graph.in_src, graph.id, seed)
+    total, rows = 0, np.arange(0, graph.n_in, EDGES_AT_ONCE, dtype=np.uint64)
+    cuts = np.unique(np.concatenate((np.searchsorted(graph.in_ptr, rows), [0, graph.n_owned])))
+    for lo, hi in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        e = slice(int(graph.in_ptr[lo]), int(graph.in_ptr[hi]))
+        h = np.empty(e.stop - e.start, np.uint64)
+        hash_kernels.hash_ends(graph.in_ptr, graph.in_src, graph.id, seed, lo, h)
+        for column in columns:
+            for word in words(column[e]):
+                hash_kernels.hash_words(h, word)
+        total += int(h.sum(dtype=np.uint64))
+    return total % 2**64
 
 
-def _rebuilt(graph, rows, edges):
-    return from_rows(
-        graph.comm,
-        rows,
-        edges,
-        part_start=graph.part_start,
-        rank_parts=graph.rank_parts,
-        directed=graph.directed,
-        relations=graph.relations,
-        categories=graph.categories,
-        sources=graph.sources,
-    )
+def _rows(graph):
+    return Rows(graph.id[: graph.n_owned], graph.order, graph.vertex_fields, graph.name)
 
 
-def _ghosts(src, first, end, n_vertices):
-    """Distinct gids outside [first, end), ascending."""
-    if n_vertices <= 8 * max(len(src), 1):  # a table of all gids is no larger than the edges themselves
-        is_heard = np.zeros(n_vertices, np.bool_)
-        is_heard[src] = True
-        is_heard[first:end] = False
-        return np.flatnonzero(is_heard).astype(GID)
-    return np.unique(src[(src < first) | (src >= end)])
+def _kept(graph):
+    """What a graph with other edges takes over."""
+    return {
+        "part_start": graph.part_start,
+        "rank_parts": graph.rank_parts,
+        "directed": graph.directed,
+        "relations": graph.relations,
+        "categories": graph.categories,
+        "sources": graph.sources,
+    }
+
+
+def _rebuilt(graph, columns):
+    return from_columns(graph.comm, _rows(graph), columns, **_kept(graph))
 
 
 def local_rows_of_gids(graph, gids):
@@ -427,14 +395,3 @@ def local_rows_of_gids(graph, gids):
     if graph.n_ghost:
         is_local |= graph.ghosts[at] == gids
     return np.where((gids >= first) & (gids < end), gids - first, graph.n_owned + at).astype(LID), is_local
-
-
-def _local_rows(src, first, end, ghosts, n_vertices):
-    n_owned = end - first
-    if n_vertices <= 8 * max(len(src), 1):
-        row = np.zeros(n_vertices, LID)
-        row[first:end] = np.arange(n_owned, dtype=LID)
-        row[ghosts] = np.arange(n_owned, n_owned + len(ghosts), dtype=LID)
-        return row[src]
-    is_owned = (src >= first) & (src < end)
-    return np.where(is_owned, src - first, n_owned + np.searchsorted(ghosts, src)).astype(LID)

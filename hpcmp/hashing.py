@@ -30,15 +30,15 @@ def hash_sum(columns, seed):
     """
     h = np.full(len(columns[0]), seed, np.uint64)
     for column in columns:
-        for word in _words(column):
+        for word in words(column):
             mixed = mix64(h * np.uint64(0x9E3779B97F4A7C15) + word)
             # the zeros that fill a text up to the width of its column are not part of it
             h = np.where(word == 0, h, mixed) if column.dtype.kind == "S" else mixed
     return h.sum(dtype=np.uint64)
 
 
-def _words(column):
-    """The 64-bit words of each row, one column of them after the other."""
+def words(column):
+    """The 64-bit words of each row, one column of them after the other. Local."""
     if column.ndim == 1 and column.dtype.kind in "iufb":
         yield column.astype(np.float64 if column.dtype.kind == "f" else np.int64).view(np.uint64)
         return

@@ -9,10 +9,11 @@ from building import agreed_error, build, everywhere, listed_edges, same_on_all,
 from graphs import GRAPHS, NAMES, Sample, sample
 
 import hpcmp
-from hpcmp.assemble import part_of_rows, unique_inverse
+from hpcmp.directory import unique_inverse
 from hpcmp.errors import GraphError, InputError, PartitionError
 from hpcmp.graph import digest_of
 from hpcmp.io.table import EdgeTable, FeatureTable, VertexTable
+from hpcmp.parts import part_of_rows
 
 DEALS = ("cyclic", "first", "last", "shuffled")
 

@@ -10,9 +10,10 @@ import pytest
 PACKAGE = launching.ROOT / "hpcmp"
 
 BASE = {"errors", "dtypes", "hashing"}
-MPI = BASE | {"comm", "id_order", "halo", "partition", "graph", "assemble"}
+MPI = BASE | {"comm", "id_order", "halo", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
-ENGINE = MPI | NUMBA | {"io", "generate", "engine"}
+BOTH = MPI | NUMBA | {"edges", "directory", "graph", "assemble", "parts"}  # loops over edges are compiled
+ENGINE = BOTH | {"io", "generate", "engine"}
 
 # Layer, and the layers its files may import; itself always. "" is `import hpcmp`, the public names.
 MAY_IMPORT = {
@@ -23,13 +24,16 @@ MAY_IMPORT = {
     "id_order": BASE | {"comm"},
     "halo": BASE | {"comm"},
     "partition": BASE | {"comm"},
-    "graph": BASE | {"comm", "halo", "partition"},
-    "assemble": BASE | {"comm", "halo", "partition", "graph"},
+    "edges": BASE | {"comm", "kernels"},
+    "directory": BASE | {"comm", "kernels"},
+    "graph": BASE | {"comm", "halo", "partition", "kernels", "edges"},
+    "assemble": BASE | {"comm", "partition", "edges", "directory", "graph"},
+    "parts": BASE | {"comm", "partition", "kernels", "edges", "directory", "graph"},
     "jit": BASE,
     "random": BASE | {"jit"},
     "kernels": BASE | {"jit", "random"},
-    "io": MPI | NUMBA,
-    "generate": MPI | NUMBA | {"io"},
+    "io": BOTH,
+    "generate": BOTH | {"io"},
     "engine": ENGINE,
     "algorithms": ENGINE | {""},
     "nn": ENGINE | {""},
@@ -41,7 +45,7 @@ MAY_IMPORT = {
 
 # Package outside hpcmp, and the layers that may import it.
 MAY_LOAD = {
-    "mpi4py": MPI - BASE | {"generate", "io", "engine", "algorithms", "nn", "agents", "cli"},
+    "mpi4py": BOTH - NUMBA | {"generate", "io", "engine", "algorithms", "nn", "agents", "cli"},
     "numba": {"jit", "random", "kernels", "engine", "nn", "agents", "cli"},
     "h5py": {"io"},
 }

@@ -130,3 +130,14 @@ def test_a_cut_that_cannot_be_is_refused_on_every_rank(comm, method, n_parts, pa
     given_parts = None if part is None else np.full(graph.n_owned, part)
     found = agreed_error(comm, PartitionError, lambda: hpcmp.repartition(graph, method, n_parts, part=given_parts))
     assert text in found
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_rows_of_a_part_are_numbered_by_falling_degree_then_by_order(comm, name, method):
+    if method == "metis":
+        pytest.importorskip("pymetis")
+    graph = build(comm, GRAPHS[name]) if method is None else cut(comm, GRAPHS[name], method)
+    degree = graph.in_degree + graph.out_degree
+    keys = list(zip(graph.part_of_rows().tolist(), (-degree).tolist(), graph.order.tolist()))
+    assert keys == sorted(keys)

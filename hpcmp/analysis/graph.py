@@ -14,7 +14,7 @@ import numpy as np
 from hpcmp.analysis.frame import PROVENANCE, as_text, blocks, check_field, columns_of, field_of, pandas
 from hpcmp.dtypes import RELATION
 from hpcmp.errors import FormatError, require
-from hpcmp.io import graph_file, h5
+from hpcmp.io import graph_head, h5
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class GraphFile:
         FormatError
             It breaks a rule of graph files.
         """
-        head = graph_file.read_head(handle, path)
+        head = graph_head.read_head(handle, path)
 
         def fields(group, names):
             found = {name: head["datasets"][f"{group}/{name}"] for name in names}

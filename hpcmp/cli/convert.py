@@ -56,7 +56,7 @@ def add_arguments(parser):
 
 def run(comm, args):
     """Read, build, write. Collective."""
-    from hpcmp.assemble import build_graph, repartition
+    from hpcmp.assemble import build_graph
     from hpcmp.cli.common import report_json, report_lines
     from hpcmp.cli.output import note, say, say_json
     from hpcmp.comm import raise_together
@@ -64,6 +64,7 @@ def run(comm, args):
     from hpcmp.io.graph_file import write_graph
     from hpcmp.io.parallel import check_writable
     from hpcmp.io.readers import guess_format, read_edges, read_features, read_vertices
+    from hpcmp.parts import repartition
 
     files = [name.partition("=")[2] or name for name in args.input]
     check_writable(comm, args.output, *args.input, *files, args.vertices, args.features)

@@ -29,12 +29,12 @@ def add_arguments(parser):
 def run(comm, args):
     """Cut, report, write. Collective."""
     from hpcmp import partition
-    from hpcmp.assemble import METHODS, repartition
     from hpcmp.cli.output import note, say, say_json, table
     from hpcmp.comm import together
     from hpcmp.errors import PartitionError
     from hpcmp.io.graph_file import open_graph, write_graph
     from hpcmp.io.parallel import check_writable
+    from hpcmp.parts import METHODS, repartition
 
     with together(comm):
         if args.output is None and not args.report:
@@ -68,7 +68,7 @@ def run(comm, args):
 
 
 def _parts_from_file(comm, graph, path):
-    from hpcmp.assemble import part_of_rows
     from hpcmp.io.readers import read_parts
+    from hpcmp.parts import part_of_rows
 
     return None if path is None else part_of_rows(graph, *read_parts(comm, path), path)

@@ -12,16 +12,17 @@ import h5py
 import numpy as np
 
 from hpcmp import partition
-from hpcmp.comm import Route, block_bounds, collective, exclusive_sum, owner_of, raise_together
-from hpcmp.dtypes import GID, RELATION
+from hpcmp.comm import block_bounds, collective, exclusive_sum, raise_together
+from hpcmp.dtypes import GID, PTR
+from hpcmp.edges import deliver, number_dtype
 from hpcmp.errors import FileError, FormatError, HpcmpError
-from hpcmp.graph import Edges, Rows, digest_of, from_sorted
+from hpcmp.graph import Rows, digest_of, from_sorted
 from hpcmp.io import h5
-from hpcmp.io.parallel import Slab, read_rows, write_file
+from hpcmp.io.graph_head import OWN_VERTEX, read_head
+from hpcmp.io.parallel import Made, Reader, Slab, write_file
 from hpcmp.io.provenance import provenance
-
-OWN_VERTEX = ("id", "order", "out_degree", "name")
-OWN_EDGE = ("ptr", "src", "relation")
+from hpcmp.io.room import bytes_to_open, refuse_what_cannot_fit
+from hpcmp.kernels import building
 
 
 @collective
@@ -36,7 +37,13 @@ def write_graph(graph, path, command=None):
     comm, n, m = graph.comm, graph.n_vertices, graph.n_edges
     first = graph.first_gid
     first_edge, _ = exclusive_sum(comm, graph.n_in)
-    ptr = graph.in_ptr.astype(np.int64) + first_edge
+    ptr = graph.in_ptr.view(np.int64) + first_edge
+
+    def sources(lo, hi):
+        gids = np.empty(hi - lo, GID)
+        building.gather_gids(graph.in_src[lo:hi], first, graph.n_owned, graph.ghosts, gids)
+        return gids
+
     is_last = first + graph.n_owned == n and (graph.n_owned > 0 or (n == 0 and comm.rank == 0))
     owned = graph.id[: graph.n_owned]
     slabs = {
@@ -44,7 +51,7 @@ def write_graph(graph, path, command=None):
         "vertices/order": Slab(graph.order, first, n),
         "vertices/out_degree": Slab(graph.out_degree, first, n),
         "in_edges/ptr": Slab(ptr if is_last else ptr[:-1], first, n + 1),
-        "in_edges/src": Slab(graph.local_gids()[graph.in_src], first_edge, m),
+        "in_edges/src": Slab(Made(graph.n_in, GID, sources), first_edge, m),
     }
     if graph.name is not None:
         text = h5py.string_dtype("utf-8", graph.name.dtype.itemsize)
@@ -92,36 +99,41 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
     ------
     FileError, FormatError
         It cannot be read or breaks a rule of graph files. Raised on every rank.
+    MemoryLimitError
+        It cannot fit in the memory that is free. Raised on every rank.
     """
     head = _broadcast_head(comm, path, vertex_fields, edge_fields)
-    part_start = head["part_start"]
-
-    def rows(name, first, count):
-        offset, dtype, shape = head["datasets"][name]
-        return read_rows(comm, path, offset, dtype, shape, first, count)
-
+    part_start, plans = head["part_start"], head["datasets"]
     # Parts are dealt by work, known from the pointers at their starts.
     work = np.diff(part_start) + partition.ALPHA * np.diff(head["edge_start"])
     rank_parts = partition.deal(work, comm.size)
     first, end = (int(g) for g in part_start[rank_parts[comm.rank : comm.rank + 2]])
-    ptr = rows("in_edges/ptr", first, end - first + 1)
-    error = _wrong_ptr(path, ptr, first, head["n_edges"])
-    raise_together(comm, error)
-    first_edge, n_in = int(ptr[0]), int(ptr[-1] - ptr[0])
-    src = rows("in_edges/src", first_edge, n_in).astype(GID, copy=False)
-    mine = {name: rows(f"vertices/{name}", first, end - first) for name in (*OWN_VERTEX[:3], *head["vertex_fields"])}
-    name = rows("vertices/name", first, end - first) if head["has_names"] else None
-    edges = {name: rows(f"in_edges/{name}", first_edge, n_in) for name in head["edge_fields"]}
-    relation = rows("in_edges/relation", first_edge, n_in) if head["has_relation"] else None
-    raise_together(comm, _wrong_rows(path, src, mine, relation, first, first_edge, head))
-    _check_order(comm, path, mine["order"], mine["id"], head["n_vertices"])
-    out_degree = mine.pop("out_degree")
+    refuse_what_cannot_fit(comm, path, bytes_to_open(head, rank_parts)[comm.rank])
+    with Reader(comm, path) as reader:
+
+        def rows(group, names):
+            of = (first, end - first) if group == "vertices" else (first_edge, n_in)
+            return {name: reader.rows(plans[f"{group}/{name}"], *of) for name in names}
+
+        ptr = reader.rows(plans["in_edges/ptr"], first, end - first + 1)
+        raise_together(comm, _wrong_ptr(path, ptr, first, head["n_edges"]))
+        first_edge, n_in = int(ptr[0]), int(ptr[-1] - ptr[0])
+        ptr -= first_edge
+        mine = rows("vertices", (*OWN_VERTEX[:3], *head["vertex_fields"], *(("name",) if head["has_names"] else ())))
+        _check_rows(comm, path, mine, first, head["n_vertices"])
+        src, heard = _read_sources(reader, plans["in_edges/src"], first_edge, n_in, head["n_vertices"])
+        columns = {"src": src, **rows("in_edges", (("relation",) if head["has_relation"] else ()))}
+        del src
+        columns |= rows("in_edges", head["edge_fields"])
+    _check_relation(comm, path, columns.get("relation"), first_edge, head)
+    out_degree, name = mine.pop("out_degree"), mine.pop("name", None)
     ids, order = mine.pop("id"), mine.pop("order")
     return from_sorted(
         comm,
-        Rows(np.arange(first, end), ids, order, mine, name),
-        np.diff(ptr),
-        Edges(src, src, src, relation, edges),
+        Rows(ids, order, mine, name),
+        ptr.view(PTR),
+        columns,
+        heard=heard,
         part_start=part_start,
         rank_parts=rank_parts,
         directed=head["directed"],
@@ -132,6 +144,20 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
         unread=head["unread"],
         digest=head["digest"],
     )
+
+
+def _read_sources(reader, plan, first, n_rows, n_vertices):
+    """Gids of sources in as few bytes as hold them, and the distinct ones if they could be marked. Collective."""
+    src = np.empty(n_rows, number_dtype(n_vertices))
+    is_seen = np.zeros(n_vertices if n_vertices <= 8 * max(n_rows, 1) else 0, np.bool_)
+
+    def use(at, piece):
+        wrong = building.narrow(piece, n_vertices, src[at : at + len(piece)], is_seen)
+        if wrong >= 0:
+            raise _outside(reader.path, "in_edges/src", first + at + wrong, piece[wrong], n_vertices)
+
+    reader.pieces(plan, first, n_rows, use)
+    return src, np.flatnonzero(is_seen) if len(is_seen) else None
 
 
 def _broadcast_head(comm, path, vertex_fields, edge_fields):
@@ -149,77 +175,18 @@ def _broadcast_head(comm, path, vertex_fields, edge_fields):
     return comm.bcast(head)
 
 
-def read_head(handle, path, vertex_fields=None, edge_fields=None):
-    """The frame of an opened graph file, checked: sizes, parts, fields: dict. Local."""
-    n = h5.attribute(handle, "n_vertices", int, path=path)
-    m = h5.attribute(handle, "n_edges", int, path=path)
-    if n < 0 or m < 0:
-        raise FormatError(f"{path}: n_vertices = {n} and n_edges = {m} must not be negative")
-    found = {}
-
-    def plan(name, **rules):
-        d = h5.dataset(handle, name, path=path, **rules)
-        found[name] = (h5.contiguous_offset(d, path), d.dtype, d.shape)
-        return d
-
-    for name in OWN_VERTEX[:3]:
-        _int64(plan(f"vertices/{name}", ndim=1, kinds="i", rows=n), path)
-    ptr = _int64(plan("in_edges/ptr", ndim=1, kinds="i", rows=n + 1), path)
-    _int64(plan("in_edges/src", ndim=1, kinds="i", rows=m), path)
-    fields, unread = {}, []
-    for group, own, asked in (("vertices", OWN_VERTEX, vertex_fields), ("in_edges", OWN_EDGE, edge_fields)):
-        names = h5.fields_of(handle, group, own, path=path, rows=n if group == "vertices" else m)
-        fields[group] = [name for name in names if asked is None or name in asked]
-        unread += [name for name in names if name not in fields[group]]
-        for name in fields[group]:
-            plan(f"{group}/{name}")
-    has_names, has_relation = "name" in handle["vertices"], "relation" in handle["in_edges"]
-    if has_names:
-        plan("vertices/name", ndim=1, kinds="S", rows=n)
-    if has_relation and plan("in_edges/relation", ndim=1, kinds="u", rows=m).dtype != RELATION:
-        raise FormatError(f"{path}: in_edges/relation must be {RELATION}")
-    part_start = h5.dataset(handle, "parts/start", path=path, ndim=1, kinds="i")[:].astype(GID)
-    if len(part_start) < 2 or part_start[0] != 0 or part_start[-1] != n or np.any(np.diff(part_start) < 0):
-        raise FormatError(f"{path}: parts/start must rise from 0 to n_vertices = {n}")
-    edge_start = ptr[np.unique(part_start)] if n else np.zeros(1, np.int64)
-    if n and (edge_start[0] != 0 or edge_start[-1] != m) or (n == 0 and m != 0):
-        raise FormatError(f"{path}: in_edges/ptr must rise from 0 to n_edges = {m}; the file is damaged")
-    if np.any(edge_start < 0) or np.any(edge_start > m) or np.any(np.diff(edge_start) < 0):
-        raise FormatError(f"{path}: in_edges/ptr goes back or leaves [0, {m}]; the file is damaged")
-    relations = ()
-    if "relations" in handle:
-        relations = h5.texts(h5.dataset(handle, "relations/name", path=path, ndim=1, kinds="S"), path)
-    categories = {
-        name: tuple(h5.json_attribute(handle["vertices"][name], h5.CATEGORIES, list, path=path))
-        for name in fields["vertices"]
-        if h5.CATEGORIES in handle["vertices"][name].attrs
-    }
-    return {
-        "n_vertices": n,
-        "n_edges": m,
-        "directed": bool(h5.attribute(handle, "directed", bool, path=path)),
-        "digest": h5.attribute(handle, "digest", str, path=path),
-        "sources": tuple(h5.json_attribute(handle, "sources", list, path=path)),
-        "datasets": found,
-        "vertex_fields": fields["vertices"],
-        "edge_fields": fields["in_edges"],
-        "unread": tuple(unread),
-        "has_names": has_names,
-        "has_relation": has_relation,
-        "part_start": part_start,
-        "edge_start": edge_start[np.searchsorted(np.unique(part_start), part_start)]
-        if n
-        else np.zeros(len(part_start), np.int64),
-        "relations": relations,
-        "categories": categories,
-    }
-
-
-def _check_order(comm, path, order, ids, n):
-    """Every order occurs once, and ids ascend with it. Collective."""
+def _check_rows(comm, path, mine, first, n):
+    """Every order occurs once, ids ascend with it, degrees are none below zero. Collective."""
+    order, error = mine["order"], None
+    wrong = np.flatnonzero((order < 0) | (order >= n))
+    if len(wrong):
+        error = _outside(path, "vertices/order", first + wrong[0], order[wrong[0]], n)
+    elif np.any(mine["out_degree"] < 0):
+        error = FormatError(f"{path}: vertices/out_degree has a negative value; the file is damaged")
+    raise_together(comm, error)
     bounds = block_bounds(n, comm.size)
-    route = Route(comm, owner_of(bounds, order))
-    place, error = route.there(order) - bounds[comm.rank], None
+    got = deliver(comm, bounds, {"order": order, "id": mine["id"]}, by="order")
+    place = got["order"] - bounds[comm.rank]
     by_order = np.empty(bounds[comm.rank + 1] - bounds[comm.rank], np.int64)
     times = np.bincount(place, minlength=len(by_order))
     wrong = np.flatnonzero(times != 1)
@@ -227,7 +194,7 @@ def _check_order(comm, path, order, ids, n):
         row = int(wrong[0] + bounds[comm.rank])
         error = FormatError(f"{path}: vertices/order holds {row} {times[wrong[0]]} times; the file is damaged")
     raise_together(comm, error)
-    by_order[place] = route.there(ids)
+    by_order[place] = got["id"]
     ends = [end for end in comm.allgather(by_order[[0, -1]].tolist() if len(by_order) else None)[: comm.rank] if end]
     run = np.concatenate(([ends[-1][1]] if ends else [], by_order)).astype(np.int64)
     back = np.flatnonzero(run[1:] <= run[:-1])
@@ -237,37 +204,23 @@ def _check_order(comm, path, order, ids, n):
     raise_together(comm, error)
 
 
-def _int64(found, path):
-    if found.dtype != np.int64:
-        raise FormatError(f"{path}: {found.name} has dtype {found.dtype}; int64 is needed")
-    return found
+def _check_relation(comm, path, relation, first_edge, head):
+    limit, error = max(len(head["relations"]), 1), None
+    if relation is not None and relation.max(initial=0) >= limit:
+        wrong = int((relation >= limit).argmax())
+        error = _outside(path, "in_edges/relation", first_edge + wrong, relation[wrong], limit)
+    raise_together(comm, error)
+
+
+def _outside(path, name, row, value, limit):
+    return FormatError(f"{path}: {name}[{row}] = {value} is outside [0, {limit}); the file is damaged")
 
 
 def _wrong_ptr(path, ptr, first, n_edges):
-    back = np.flatnonzero(np.diff(ptr) < 0)
-    if len(back):
-        row = first + int(back[0])
-        return FormatError(
-            f"{path}: in_edges/ptr goes back at row {row} ({ptr[back[0]]} then {ptr[back[0] + 1]}); the file is damaged"
-        )
+    back = building.first_fall(ptr)
+    if back >= 0:
+        row, pair = first + back - 1, f"{ptr[back - 1]} then {ptr[back]}"
+        return FormatError(f"{path}: in_edges/ptr goes back at row {row} ({pair}); the file is damaged")
     if ptr[0] < 0 or ptr[-1] > n_edges:
         return FormatError(f"{path}: in_edges/ptr leaves [0, {n_edges}] near row {first}; the file is damaged")
-    return None
-
-
-def _wrong_rows(path, src, mine, relation, first_gid, first_edge, head):
-    """The first value that a kernel must not see, as an error."""
-    n = head["n_vertices"]
-    rules = [("in_edges/src", src, first_edge, n), ("vertices/order", mine["order"], first_gid, n)]
-    if relation is not None:
-        rules.append(("in_edges/relation", relation, first_edge, max(len(head["relations"]), 1)))
-    for name, values, first, limit in rules:
-        wrong = np.flatnonzero((values < 0) | (values >= limit))
-        if len(wrong):
-            row = int(wrong[0]) + first
-            return FormatError(
-                f"{path}: {name}[{row}] = {values[wrong[0]]} is outside [0, {limit}); the file is damaged"
-            )
-    if np.any(mine["out_degree"] < 0):
-        return FormatError(f"{path}: vertices/out_degree has a negative value; the file is damaged")
     return None

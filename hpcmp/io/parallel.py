@@ -18,13 +18,30 @@ from hpcmp.errors import FileError, HpcmpError
 from hpcmp.io import h5
 
 MAX_BYTES = 1 << 30  # of one MPI-IO call; counts are C ints
+PIECE_BYTES = 1 << 22  # of rows that are made or used a piece at a time; they stay in the last cache
+
+
+@dataclass(frozen=True)
+class Made:
+    """Numbers that are made when they are written, a piece at a time."""
+
+    n: int
+    dtype: np.dtype
+    make: object  # (lo, hi) -> (hi - lo,) array of dtype
+
+    def __len__(self):
+        return self.n
+
+    @property
+    def shape(self):
+        return (self.n,)
 
 
 @dataclass(frozen=True)
 class Slab:
     """This rank's rows of a dataset that lies on all ranks."""
 
-    rows: np.ndarray  # (m, ...)
+    rows: object  # (m, ...) array, or `Made`
     first: int  # number of the first of them
     n_rows: int  # of all ranks
     attrs: dict = field(default_factory=dict)
@@ -118,34 +135,65 @@ def _is_same_file(path, other):
         return False
 
 
-def read_rows(comm, path, offset, dtype, shape, first, n_rows):
-    """Rows [first, first + n_rows) of a dataset at a file offset. Collective.
+class Reader:
+    """Datasets of one file, of which every rank reads a run of rows. Collective to open and close.
 
-    Parameters
-    ----------
-    offset : int or None
-        From `h5.contiguous_offset`; None: the dataset is empty.
-    shape : tuple
-        Of the whole dataset.
+    A rank's rows are one stretch of the file, so ranks read on their own.
     """
-    from mpi4py import MPI
 
-    rows = np.empty((n_rows, *shape[1:]), dtype)
-    if offset is None:
+    def __init__(self, comm, path):
+        from mpi4py import MPI
+
+        self.comm, self.path, self.status = comm, path, MPI.Status()
+        self.failed = _Failures(comm, f"{path} cannot be read")
+        self.handle = _open(comm, path, MPI.MODE_RDONLY, self.failed)
+
+    def rows(self, plan, first, n_rows):
+        """Rows [first, first + n_rows) of a dataset. Collective.
+
+        Parameters
+        ----------
+        plan : (offset, dtype, shape)
+            Of the whole dataset; the offset is from `h5.contiguous_offset`.
+        """
+        rows = np.empty((n_rows, *plan[2][1:]), plan[1])
+        with self.failed:
+            self._fill(rows, plan, first, MAX_BYTES)
+        self.failed.raise_together()
         return rows
-    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
-    failed = _Failures(comm, f"{path} cannot be read")
-    handle = _open(comm, path, MPI.MODE_RDONLY, failed)
-    status = MPI.Status()
-    for at, piece in _pieces(comm, rows, row_bytes):
-        with failed:  # a rank that fails stays with the others to the last piece
-            handle.Read_at_all(offset + first * row_bytes + at, piece, status)
-            if status.Get_count(MPI.BYTE) != len(piece):
-                raise FileError(f"{path} ends within a dataset; it is truncated")
-    with failed:
-        handle.Close()
-    failed.raise_together()
-    return rows
+
+    def pieces(self, plan, first, n_rows, use):
+        """Hand rows to ``use(at, rows)`` a piece at a time. Collective.
+
+        The next piece overwrites them. What ``use`` raises is raised on all ranks, after the last piece.
+        """
+        row_bytes = plan[1].itemsize * int(np.prod(plan[2][1:], dtype=np.int64))
+        n_once = max(1, PIECE_BYTES // row_bytes)
+        buffer = np.empty((min(n_once, n_rows), *plan[2][1:]), plan[1])
+        with self.failed:
+            for at in range(0, n_rows, n_once):
+                rows = buffer[: min(n_once, n_rows - at)]
+                self._fill(rows, plan, first + at, MAX_BYTES)
+                use(at, rows)
+        self.failed.raise_together()
+
+    def _fill(self, rows, plan, first, n_once):
+        from mpi4py import MPI
+
+        flat = rows.reshape(-1).view(np.uint8)
+        start = (plan[0] or 0) + first * (rows.nbytes // max(len(rows), 1))
+        for at in range(0, len(flat), n_once):
+            piece = flat[at : at + n_once]
+            self.handle.Read_at(start + at, piece, self.status)
+            if self.status.Get_count(MPI.BYTE) != len(piece):
+                raise FileError(f"{self.path} ends within a dataset; it is truncated")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None or getattr(error, "agreed", False):
+            self.handle.Close()
 
 
 def _create(part, path, slabs, attrs):
@@ -179,7 +227,7 @@ def _write_slabs(comm, part, path, slabs, offsets):
             continue
         row_bytes = _bytes_of(slab) // max(slab.n_rows, 1)
         start = offsets[name] + slab.first * row_bytes
-        for at, piece in _pieces(comm, np.ascontiguousarray(slab.rows), row_bytes):
+        for at, piece in _pieces(comm, slab.rows, row_bytes):
             with failed:  # a rank that fails stays with the others to the last piece
                 handle.Write_at_all(start + at, piece)
     with failed:
@@ -220,10 +268,11 @@ class _Failures:
 
 def _pieces(comm, rows, row_bytes):
     """(byte offset, bytes) of rows in pieces; every rank has equally many."""
-    flat = rows.reshape(-1).view(np.uint8)
-    n_pieces = max(comm.allgather(-(-len(rows) * row_bytes // MAX_BYTES)) + [1])
-    for k in range(n_pieces):
-        yield k * MAX_BYTES, flat[k * MAX_BYTES : (k + 1) * MAX_BYTES]
+    n_once = max(1, (PIECE_BYTES if isinstance(rows, Made) else MAX_BYTES) // max(row_bytes, 1))
+    make = rows.make if isinstance(rows, Made) else lambda lo, hi: np.ascontiguousarray(rows[lo:hi])
+    for k in range(max([1, *comm.allgather(-(-len(rows) // n_once))])):
+        lo, hi = min(k * n_once, len(rows)), min((k + 1) * n_once, len(rows))
+        yield lo * row_bytes, make(lo, hi).reshape(-1).view(np.uint8)
 
 
 def _complete(part, path, finish):

@@ -165,12 +165,27 @@ def _starts_with(path, magic):
 
 
 def _plain_blocks(path, n_bytes, rank, size, block_bytes):
+    """Blocks that lie in one piece of memory, which goes when the last of them goes. Local."""
     with open(path, "rb") as file:
         lo = _line_start(path, file, n_bytes * rank // size)
         hi = _line_start(path, file, n_bytes * (rank + 1) // size)
         file.seek(lo)
-        stream = _Stretch(file, hi - lo)
-        return _keep(path, stream, block_bytes, lo, lambda number: True)[:2]
+        text = bytearray(hi - lo)
+        n_read = 0
+        while more := file.readinto(memoryview(text)[n_read:]):  # the system reads at most 2 GB at once
+            n_read += more
+    if n_read != len(text):
+        raise FileError(f"{path} became shorter while it was read")
+    view, blocks, n_lines, at = np.frombuffer(text, np.uint8), [], 0, 0
+    while at < len(text):
+        end = text.rfind(b"\n", at, at + block_bytes) + 1 or text.find(b"\n", at) + 1 or len(text)
+        if end - at > MAX_LINE_BYTES:
+            raise _no_lines(path)
+        _check_text(path, text, lo + at, at, end)
+        blocks.append(Block(_unmarked(view[at:end], lo + at), lo + at, n_lines))
+        n_lines += text.count(b"\n", at, end)
+        at = end
+    return blocks, n_lines
 
 
 def _line_start(path, file, at):
@@ -185,18 +200,6 @@ def _line_start(path, file, at):
         if file.tell() - at > MAX_LINE_BYTES:
             raise _no_lines(path)
     return file.tell()
-
-
-class _Stretch:
-    """The next ``n`` bytes of a file as a stream."""
-
-    def __init__(self, file, n):
-        self.file, self.left = file, n
-
-    def read(self, n):
-        piece = self.file.read(min(n, self.left))
-        self.left -= len(piece)
-        return piece
 
 
 def _gzip_blocks(path, rank, size, block_bytes):
@@ -238,8 +241,8 @@ def _keep(path, stream, block_bytes, offset, is_mine):
     blocks, n_lines = [], 0
     for number, data in enumerate(_whole_lines(path, stream, block_bytes)):
         if is_mine(number):
-            _check_text(path, data, offset)
-            blocks.append(Block(_as_array(data, offset), offset, n_lines))
+            _check_text(path, data, offset, 0, len(data))
+            blocks.append(Block(_unmarked(np.frombuffer(data, np.uint8), offset), offset, n_lines))
         n_lines += data.count(b"\n")
         offset += len(data)
     return blocks, n_lines, offset
@@ -266,18 +269,19 @@ def _no_lines(path):
     return FormatError(f"{path} has a line longer than {MAX_LINE_BYTES} bytes; it is not a text of lines")
 
 
-def _check_text(path, data, offset):
+def _check_text(path, data, offset, at, end):
+    """Refuse what is no UTF-8 in data[at:end], which lies at an offset of the text. Local."""
     if offset == 0 and data.startswith(UTF16_MARKS):
         raise FormatError(f"{path} is UTF-16 text, hpcmp reads UTF-8; run: iconv -f UTF-16 -t UTF-8")
-    zero = data.find(b"\0")
+    zero = data.find(b"\0", at, end)
     if zero >= 0:
-        raise FormatError(f"{path} is not a text: byte {offset + zero} is 0")
+        raise FormatError(f"{path} is not a text: byte {offset + zero - at} is 0")
 
 
-def _as_array(data, offset):
-    """Bytes as an array, without the mark that some editors put first. Local."""
-    array = np.frombuffer(data, np.uint8)
-    return array[len(UTF8_MARK) :] if offset == 0 and data.startswith(UTF8_MARK) else array
+def _unmarked(array, offset):
+    """A block without the mark that some editors put first. Local."""
+    mark = np.frombuffer(UTF8_MARK, np.uint8)
+    return array[len(mark) :] if offset == 0 and np.array_equal(array[: len(mark)], mark) else array
 
 
 @contextlib.contextmanager

@@ -215,6 +215,74 @@ def parse_integers(data, start, end, column, n_columns, out):
     return -1, FINE
 
 
+@kernel
+def parse_rows(data, separator, comments, first, out):
+    """Read lines of integers as rows, where nothing else is in them. Local.
+
+    What is unusual (another number of columns, a number of more than 18
+    digits, a quote, an error) ends it: the text is then cut into tokens, which
+    says what is wrong, and where.
+
+    Parameters
+    ----------
+    data : uint8 (n,)
+    separator : int
+        Byte between columns, or -1 for runs of blanks.
+    comments : uint8 (k,)
+    first : int
+        Row of ``out`` to begin with.
+    out : int64 (n_columns, room)
+        Filled.
+
+    Returns
+    -------
+    int
+        The row after the last, or -1.
+    """
+    n, i, r, n_columns = len(data), 0, first, out.shape[0]
+    ten, zero = np.uint64(10), np.uint64(ZERO)
+    while i < n:
+        while i < n and data[i] != separator and _is_blank(data[i]):
+            i += 1
+        if i < n and _contains(comments, data[i]):
+            i = _line_end(data, i) + 1
+            continue
+        if i < n and data[i] != NEWLINE:
+            for column in range(n_columns):
+                negative = data[i] == MINUS
+                i += negative
+                value, start = np.uint64(0), i
+                while i < n:
+                    digit = np.uint64(data[i]) - zero  # bytes below '0' wrap to large numbers
+                    if digit >= ten:
+                        break
+                    value = value * ten + digit
+                    i += 1
+                if i == start or i - start > 18:
+                    return -1
+                out[column, r] = -np.int64(value) if negative else np.int64(value)
+                end = i
+                while i < n and data[i] != separator and _is_blank(data[i]):
+                    i += 1
+                if column + 1 < n_columns:
+                    if separator < 0:
+                        if i == end:  # 1-2 is one token
+                            return -1
+                    elif i < n and data[i] == separator:
+                        i += 1
+                    else:
+                        return -1
+                    while i < n and data[i] != separator and _is_blank(data[i]):
+                        i += 1
+                    if i == n:
+                        return -1
+            if i < n and data[i] != NEWLINE:
+                return -1
+            r += 1
+        i += 1
+    return r
+
+
 @inlined
 def _spells(data, i, stop, word):
     if stop - i != len(word):

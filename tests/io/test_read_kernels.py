@@ -1,5 +1,6 @@
 """Tokens and numbers of a block of text, against plain Python."""
 
+import re
 import struct
 
 import naive_read
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hpcmp.io.readers import columns as c
 from hpcmp.io.readers import rows as r
 from hpcmp.io.text import Block, LineError, Share, format_columns
+from hpcmp.kernels import text as text_kernels
 
 pytestmark = pytest.mark.kernel
 
@@ -60,6 +62,48 @@ def test_a_quoted_token_may_hold_the_separator():
 def test_a_quote_that_does_not_end_its_token_is_an_error(text):
     with pytest.raises(LineError, match="does not end with one"):
         found_rows(text, b",", b"#")
+
+
+plain_pieces = [
+    b"1",
+    b"12",
+    b"-3",
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"\n",
+    b"#",
+    b",",
+    b"+",
+    b"x",
+    b'"',
+    b"1" * 19,
+    b"-",
+    b"\x01",
+]
+
+
+@given(st.lists(st.sampled_from(plain_pieces), max_size=30), st.sampled_from([None, b",", b"\t"]), st.integers(1, 3))
+@example([b"1", b"-3", b"\n"], None, 2)
+@example([b"\t", b"1", b"\t", b"12", b"\n"], b"\t", 2)
+@example([b"1", b",", b"12", b"\n", b"\r", b"\n", b"#", b"x", b"\n", b" ", b"-3", b" ", b",", b" ", b"1"], b",", 2)
+@example([b"1", b" ", b"12", b" ", b"\r", b"\n", b"1", b"\t", b"-3"], None, 2)
+def test_plain_rows_are_those_of_the_tokens_or_left_to_them(pieces, separator, n_columns):
+    text = b"".join(pieces)
+    out = np.zeros((n_columns, text.count(b"\n") + 2), np.int64)
+    byte = -1 if separator is None else ord(separator)
+    n_rows = text_kernels.parse_rows(np.frombuffer(text, np.uint8), byte, np.frombuffer(b"#%", np.uint8), 1, out)
+    try:
+        rows = found_rows(text, separator, b"#%")
+    except LineError:
+        assert n_rows == -1
+        return
+    is_plain = all(len(row) == n_columns and all(re.fullmatch(rb"-?\d{1,18}", t) for t in row) for row in rows)
+    if n_rows >= 0:
+        assert out[:, 1:n_rows].T.tolist() == [[int(token) for token in row] for row in rows]
+    else:
+        assert not is_plain or b'"' in text or b"\t" in text
 
 
 near_the_edge = st.integers(2**63 - 3, 2**63 + 3) | st.integers(-(2**63) - 3, -(2**63) + 3)

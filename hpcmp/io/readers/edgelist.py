@@ -50,7 +50,14 @@ def read(comm, path, options):
     first = r.first_row(comm, share, comments)
     with together(comm):
         columns, dtypes, has_header, separator = layout(share.name, first, options)
-    rows = r.read_rows(comm, share, len(columns), separator, comments, skip=first if has_header else None)
+    skip = first if has_header else None
+    if not options.names and "relation" not in columns and "_" not in columns and not any(dtypes):
+        found = r.integer_rows(comm, share, len(columns), separator, comments, skip)
+        if found is not None:
+            named = dict(zip(columns, found, strict=True))
+            src, dst = named.pop("src"), named.pop("dst")
+            return EdgeTable(src, dst, named, sources=(share.source,))
+    rows = r.read_rows(comm, share, len(columns), separator, comments, skip)
     return edge_table(comm, rows, columns, dtypes, options)
 
 

@@ -167,6 +167,41 @@ def read_rows(comm, share, n_columns, separator, comments, skip=None):
     return Rows(share, parts, n_columns)
 
 
+def integer_rows(comm, share, n_columns, separator, comments, skip=None):
+    """This rank's rows, if all of all ranks are integers plainly written. Collective.
+
+    Several times as fast as tokens, and without their memory.
+
+    Parameters
+    ----------
+    share, n_columns, separator, comments, skip
+        As for `read_rows`.
+
+    Returns
+    -------
+    list of int64 (n_rows,), one a column; None: some row is not plain.
+    """
+    # room is not touched before a row is written there; the last line may lack its end
+    out, n_rows = np.empty((n_columns, share.n_lines + 1), np.int64), 0
+    for block in share.blocks:
+        data = _after_header(block, skip)
+        byte, no_rows = -1 if separator is None else ord(separator), np.frombuffer(comments, np.uint8)
+        n_rows = kernels.parse_rows(data, byte, no_rows, n_rows, out)
+        if n_rows < 0:
+            break
+    if min(comm.allgather(n_rows)) < 0:
+        return None
+    return [column[:n_rows] for column in out]
+
+
+def _after_header(block, skip):
+    at = -1 if skip is None else skip.offset - block.offset
+    if not 0 <= at < len(block.data):
+        return block.data
+    ends = np.flatnonzero(block.data[at:] == kernels.NEWLINE)
+    return block.data[at + int(ends[0]) + 1 :] if len(ends) else block.data[:0]
+
+
 def _without(part, skip):
     block = part.block
     if skip is None or not 0 <= skip.offset - block.offset < len(block.data):

@@ -1,0 +1,136 @@
+"""Room in memory: what opening a graph file needs, and what a machine has free.
+
+A job that asks for more than there is would be killed without a word, often
+after minutes of reading. The sizes are known from the file's frame.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hpcmp.comm import raise_together
+from hpcmp.edges import number_dtype
+from hpcmp.errors import MemoryLimitError
+
+LIMIT = "HPCMP_MAX_MEMORY"  # bytes a machine gives to the job, such as 4G, instead of what is free; 0: do not ask
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+ROW_BYTES = 40  # pointer, id, order, out-degree; and the list of distinct sources while they are numbered
+TABLE_BYTES = 5  # of a vertex, while sources are numbered: a mark and a local row
+
+
+def bytes_to_open(head, rank_parts):
+    """Bytes that opening a graph takes on each rank at least: int64 (size,). Local.
+
+    Ghost rows are not counted, since only the edges tell how many there are:
+    up to 50 bytes for each vertex that a rank hears of another.
+
+    Parameters
+    ----------
+    head : dict
+        From `graph_head.read_head`, with the fields that will be read.
+    rank_parts : int64 (size + 1,)
+    """
+    n = head["n_vertices"]
+    n_rows, n_in = np.diff(head["part_start"][rank_parts]), np.diff(head["edge_start"][rank_parts])
+    row_bytes = ROW_BYTES + _width(head, "vertices", [*head["vertex_fields"], *(["name"] if head["has_names"] else [])])
+    edge_bytes = number_dtype(n).itemsize
+    edge_bytes += _width(head, "in_edges", [*head["edge_fields"], *(["relation"] if head["has_relation"] else [])])
+    table = np.where(n <= 8 * n_in, TABLE_BYTES * n, 0)
+    return n_rows * row_bytes + n_in * edge_bytes + table
+
+
+def _width(head, group, names):
+    plans = [head["datasets"][f"{group}/{name}"] for name in names]
+    return sum(dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64)) for _, dtype, shape in plans)
+
+
+def refuse_what_cannot_fit(comm, path, needed):
+    """Refuse to load what the ranks of a machine cannot hold together. Collective.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that this rank will take at least.
+
+    Raises
+    ------
+    MemoryLimitError
+        A machine has less room than its ranks need. Raised on every rank.
+    """
+    from mpi4py import MPI
+
+    own, error = None, None
+    try:
+        own = (MPI.Get_processor_name(), int(needed), free_bytes())
+    except MemoryLimitError as caught:
+        error = caught
+    raise_together(comm, error)
+    name, _, free = own
+    here = [n_bytes for other, n_bytes, _ in comm.allgather(own) if other == name]
+    if free is not None and sum(here) > free:
+        error = MemoryLimitError(
+            f"opening {path} takes at least {_shown(sum(here))} on {name} ({len(here)} ranks of {comm.size}), "
+            f"{_shown(free)} are free there; use more machines, or fewer fields "
+            f"({LIMIT}=BYTES says what is free instead, 0 that all fits)"
+        )
+    raise_together(comm, error)
+
+
+def free_bytes(environ=os.environ):
+    """Bytes this machine has free for the job; None: unknown, or do not ask. Local.
+
+    The least of what the system and the control groups of this process leave,
+    caches of files counted as free.
+
+    Raises
+    ------
+    MemoryLimitError
+        The variable HPCMP_MAX_MEMORY is no number of bytes.
+    """
+    said = environ.get(LIMIT, "").strip()
+    if said:
+        found = re.fullmatch(r"(\d+)([KMGT]?)B?", said.upper())
+        if not found:
+            raise MemoryLimitError(f"{LIMIT}={said!r} is no number of bytes; write it as 8000000000, 500M or 4G")
+        return int(found[1]) * UNITS[found[2]] or None
+    rooms = [*_system_room(), *_group_rooms()]
+    return min(rooms, default=None)
+
+
+def _system_room(path="/proc/meminfo"):
+    try:
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return
+    if found:
+        yield int(found[1]) << 10
+
+
+def _group_rooms(own="/proc/self/cgroup", root="/sys/fs/cgroup"):
+    """What each control group with a limit leaves, from this process's to the root."""
+    try:
+        lines = Path(own).read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, kinds, path = line.split(":", 2)
+        if kinds == "memory":
+            top, limit, used = Path(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"
+        elif number == "0":
+            top, limit, used = Path(root), "memory.max", "memory.current"
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for group in (folder, *folder.parents[: len(folder.parts) - len(top.parts)]):
+            try:
+                left = int((group / limit).read_text()) - int((group / used).read_text())
+                stat = dict(pair.split() for pair in (group / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+            yield left + sum(int(stat.get(kind, 0)) for kind in ("inactive_file", "active_file"))
+
+
+def _shown(n_bytes):
+    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
