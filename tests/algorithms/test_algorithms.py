@@ -8,7 +8,7 @@ import naive
 import numpy as np
 import pytest
 from building import agreed_error, as_column, build, everywhere, same_on_all
-from graphs import GRAPHS, NAMES, ZOO, sample
+from graphs import GRAPHS, NAMES, ZOO, random, sample
 
 import hpcmp
 from hpcmp.algorithms import (
@@ -58,6 +58,7 @@ def check(comm, key, result, expected, field):
     assert agree(key, result.digest)
 
 
+CROWDED = {d: random(90, 900, seed=3, directed=d, stride=2) for d in (True, False)}  # loops, repeats, many triangles
 FULL = ["fewer_vertices_than_ranks", "sparse_ids", "undirected", "zoo"]
 
 
@@ -101,6 +102,27 @@ def test_triangles_and_clustering_are_the_naive_ones(comm, name):
     check(comm, ("lcc", name), found, naive.lcc(GRAPHS[name]), "lcc")
     lcc.verify(graph, found)
     assert triangles.run(graph, threads=2).digest == triangles.run(graph).digest
+
+
+@pytest.mark.parametrize("core", [0, 3, 70])
+@pytest.mark.parametrize("directed", [True, False])
+def test_the_size_of_the_core_changes_no_count_of_triangles(comm, monkeypatch, core, directed):
+    monkeypatch.setattr(triangles, "CORE", core)
+    one = CROWDED[directed]
+    graph = build(comm, one, method="hash")
+    expected = naive.triangles(one)
+    found = triangles.run(graph, threads=2)
+    check(comm, ("crowded", directed), found, expected, "triangles")
+    assert found.values["triangles"] == sum(expected.values()) // 3
+    check(comm, ("crowded lcc", directed), lcc.run(graph), naive.lcc(one), "lcc")
+
+
+def test_repeats_in_several_relations_are_one_neighbour(comm):
+    one = CROWDED[False]
+    kind = (np.arange(len(one.src)) % 2).astype(np.uint16)
+    graph = build(comm, one, relation=kind, relations=("a", "b"))
+    assert everywhere(graph, triangles.run(graph)["triangles"]) == naive.triangles(one)
+    assert everywhere(graph, lcc.run(graph)["lcc"]) == naive.lcc(one)
 
 
 @pytest.mark.parametrize("variant", pagerank.VARIANTS)
