@@ -40,13 +40,15 @@ CORE = 8192  # rows with bits: 8 MB, most of them in the L2 cache; on Kronecker 
 def run(graph, *, threads=1):
     """Triangles at every vertex, and in all as the value ``triangles``. Collective."""
     start = time.perf_counter()
+    kernels.load()
+    ready = time.perf_counter()
     n_triangles, credits, _ = count(graph, threads, with_times=False)
     return make_result(
         graph,
         "triangles",
         {"triangles": credits},
         values={"triangles": n_triangles},
-        seconds={"run": time.perf_counter() - start},
+        seconds={"compile": ready - start, "run": time.perf_counter() - ready},
         threads=threads,
     )
 

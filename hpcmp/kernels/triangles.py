@@ -12,6 +12,7 @@ u, v, w: corners    p, q: places in the lists    k: word of bits
 
 import numpy as np
 
+from hpcmp.dtypes import LID, PTR
 from hpcmp.jit import inlined, kernel
 from hpcmp.kernels.intrinsics import popcount
 
@@ -19,6 +20,19 @@ ONE = np.uint64(1)
 SIX, LOW = np.uint64(6), np.uint64(63)  # word and bit of a label
 BEGIN, CORE, END = np.uint64(0), np.uint64(1), np.uint64(2)  # columns of `bounds`: rest = [0, 1), core = [1, 2)
 NOWHERE = np.uint32(0xFFFFFFFF)  # the label of a vertex that is not local
+
+
+def load():
+    """Compile the kernels of a count, or load them from the cache. Local."""
+    ptr, bounds, rows = np.zeros(1, PTR), np.empty((0, 3), PTR), np.empty(0, LID)
+    times, credits = np.empty(0, np.uint8), np.empty(0, np.int64)
+    words, cores = np.empty(0, np.uint64), np.empty((2, 0, 0), np.uint64)
+    distinct_degree(ptr, rows, credits, 0, 0)
+    point_up(ptr, rows, rows, 0, bounds, rows, times, 0, 0)
+    take_known(np.zeros(1, np.int64), rows, times, 0, bounds, rows, times)
+    fill_core(bounds, rows, times, 1, cores[0])
+    credit(bounds, rows, cores[0], rows, (words,) * 3, credits, 0, 0)
+    credit_times(bounds, rows, times, cores, rows, (words,) * 5, credits, 0, 0)
 
 
 @kernel
