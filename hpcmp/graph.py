@@ -86,6 +86,8 @@ class Graph:
     @cached_property
     def is_boundary(self):
         """Whether an owned row hears a ghost: bool (n_owned,)."""
+        if self.n_ghost == 0:
+            return np.zeros(self.n_owned, np.bool_)
         n_ghosts_before = np.concatenate(([0], np.cumsum(self.in_src >= self.n_owned)))
         at = n_ghosts_before[self.in_ptr.astype(np.int64)]
         return at[1:] > at[:-1]
@@ -348,7 +350,10 @@ def simplified(graph):
 
 def with_vertex_field(graph, name, values):
     """The graph with one more field of its owned vertices. Local."""
-    return replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
+    more = replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
+    known = ("in_degree", "is_boundary", "interior", "boundary")  # what was worked out of the edges still holds
+    more.__dict__.update({key: graph.__dict__[key] for key in known if key in graph.__dict__})
+    return more
 
 
 def only_relations(graph, names):

@@ -17,6 +17,9 @@ NAMES = (
     "lcc",
     "triangles",
     "kcore",
+    "msbfs",
+    "closeness",
+    "betweenness",
     "degrees",
     "receptive_field",
 )
