@@ -90,8 +90,9 @@ class Graph:
     @cached_property
     def is_boundary(self):
         """Whether an owned row hears a ghost: bool (n_owned,)."""
-        is_boundary = np.empty(self.n_owned, np.bool_)
-        building.mark_boundary(self.in_ptr, self.in_src, self.n_owned, is_boundary)
+        is_boundary = np.zeros(self.n_owned, np.bool_)
+        if self.n_ghost:
+            building.mark_boundary(self.in_ptr, self.in_src, self.n_owned, is_boundary)
         return is_boundary
 
     @cached_property
@@ -323,7 +324,10 @@ def _filtered(graph, keep):
 
 def with_vertex_field(graph, name, values):
     """The graph with one more field of its owned vertices. Local."""
-    return replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
+    more = replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
+    known = ("in_degree", "is_boundary", "interior", "boundary")  # what was worked out of the edges still holds
+    more.__dict__.update({key: graph.__dict__[key] for key in known if key in graph.__dict__})
+    return more
 
 
 def with_digest(graph):

@@ -8,7 +8,21 @@ keyword arguments are the algorithm's options (``how`` goes to `hpcmp.run`), and
 import importlib
 import inspect
 
-NAMES = ("pagerank", "bfs", "sssp", "wcc", "cdlp", "lcc", "triangles", "degrees", "receptive_field")
+NAMES = (
+    "pagerank",
+    "bfs",
+    "sssp",
+    "wcc",
+    "cdlp",
+    "lcc",
+    "triangles",
+    "kcore",
+    "msbfs",
+    "closeness",
+    "betweenness",
+    "degrees",
+    "receptive_field",
+)
 
 
 def find(name):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from building import agreed_error, as_column, build, everywhere, same_on_all
-from graphs import GRAPHS, NAMES, ZOO, sample
+from building import agreed_error, as_column, build, everywhere, same_on_all, table
+from graphs import GRAPHS, NAMES, ZOO, random, sample
 
 import hpcmp
 from hpcmp.algorithms import (
@@ -58,6 +58,11 @@ def check(comm, key, result, expected, field):
     assert agree(key, result.digest)
 
 
+CROWDED = {d: random(90, 900, seed=3, directed=d, stride=2) for d in (True, False)}  # loops, repeats, many triangles
+MORE = {
+    "pairs": sample(range(-9, 51), [(k, k + 1) for k in range(-9, 50, 2)]),
+    "ring": sample(range(70), [(k, (k + 1) % 70) for k in range(70)]),  # two ends a vertex, far apart
+}
 FULL = ["fewer_vertices_than_ranks", "sparse_ids", "undirected", "zoo"]
 
 
@@ -89,6 +94,26 @@ def test_components_and_communities_are_the_naive_ones(comm, name):
     cdlp.verify(graph, found)
 
 
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("n_first, n_samples", [(0, 1), (1, 1), (2, 1024)])
+def test_linking_finds_the_components_that_messages_find(comm, monkeypatch, directed, n_first, n_samples):
+    monkeypatch.setattr(wcc, "N_FIRST", n_first)
+    monkeypatch.setattr(wcc, "N_SAMPLES", n_samples)  # one sample: the guess of the largest component is often wrong
+    for name in ("empty", "no_edges", "self_loop", "all_edges_on_one_rank", "sparse_ids", "zoo", "pairs", "ring"):
+        one = MORE[name] if name in MORE else GRAPHS[name]
+        one = one._replace(directed=directed)
+        for threads in (1, 3):
+            for method in ("hash", None):
+                graph, _ = hpcmp.build_graph(comm, table(comm, one))
+                graph = hpcmp.repartition(graph, method) if method else graph
+                found = wcc.run(graph, threads=threads)
+                check(comm, ("wcc by linking", name), found, naive.wcc(one), "component")
+                assert found.n_steps == 0
+                wcc.verify(graph, found)
+    by_messages = wcc.run(graph, mode="step")
+    assert by_messages.n_steps > 1 and by_messages.digest == found.digest
+
+
 @pytest.mark.parametrize("name", ["empty", *FULL])
 def test_triangles_and_clustering_are_the_naive_ones(comm, name):
     graph = build(comm, GRAPHS[name], method="hash")
@@ -101,6 +126,27 @@ def test_triangles_and_clustering_are_the_naive_ones(comm, name):
     check(comm, ("lcc", name), found, naive.lcc(GRAPHS[name]), "lcc")
     lcc.verify(graph, found)
     assert triangles.run(graph, threads=2).digest == triangles.run(graph).digest
+
+
+@pytest.mark.parametrize("core", [0, 3, 70])
+@pytest.mark.parametrize("directed", [True, False])
+def test_the_size_of_the_core_changes_no_count_of_triangles(comm, monkeypatch, core, directed):
+    monkeypatch.setattr(triangles, "CORE", core)
+    one = CROWDED[directed]
+    graph = build(comm, one, method="hash")
+    expected = naive.triangles(one)
+    found = triangles.run(graph, threads=2)
+    check(comm, ("crowded", directed), found, expected, "triangles")
+    assert found.values["triangles"] == sum(expected.values()) // 3
+    check(comm, ("crowded lcc", directed), lcc.run(graph), naive.lcc(one), "lcc")
+
+
+def test_repeats_in_several_relations_are_one_neighbour(comm):
+    one = CROWDED[False]
+    kind = (np.arange(len(one.src)) % 2).astype(np.uint16)
+    graph = build(comm, one, relation=kind, relations=("a", "b"))
+    assert everywhere(graph, triangles.run(graph)["triangles"]) == naive.triangles(one)
+    assert everywhere(graph, lcc.run(graph)["lcc"]) == naive.lcc(one)
 
 
 @pytest.mark.parametrize("variant", pagerank.VARIANTS)

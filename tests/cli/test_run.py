@@ -45,6 +45,10 @@ PROGRAMS = {
     "cdlp": ["--steps", 3],
     "lcc": [],
     "triangles": [],
+    "kcore": [],
+    "msbfs": ["--set", "sources=3"],
+    "closeness": ["--set", "normalized=true"],
+    "betweenness": ["--set", "sources=3", "--set", "seed=2"],
     "degrees": [],
     "receptive_field": ["--source", 3],
 }

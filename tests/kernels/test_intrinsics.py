@@ -1,0 +1,66 @@
+"""Instructions that numba has no name for."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcmp.jit import kernel
+from hpcmp.kernels.intrinsics import popcount, swap_if
+
+pytestmark = pytest.mark.kernel
+
+
+@kernel
+def count_bits(words, out):
+    """out[i] = set bits of words[i]"""
+    for i in range(words.size):
+        out[i] = popcount(words[i])
+
+
+@kernel
+def swap_first(array, expected, new):
+    """swap_if at 0"""
+    return swap_if(array, np.uint64(0), np.uint32(expected), np.uint32(new))
+
+
+@kernel
+def add_by_swaps(array, n):
+    """Add 1 to array[0], n times, whoever else does so too."""
+    for _ in range(n):
+        seen = array[0]
+        while True:
+            found = swap_if(array, np.uint64(0), seen, np.uint32(seen + np.uint32(1)))
+            if found == seen:
+                break
+            seen = found
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
+def test_bits_are_counted(words):
+    out = np.zeros(len(words), np.int64)
+    count_bits(np.array(words, np.uint64), out)
+    assert out.tolist() == [bin(w).count("1") for w in words]
+
+
+def test_a_swap_happens_only_where_the_value_is_the_expected_one():
+    array = np.array([7, 1], np.uint32)
+    assert swap_first(array, 5, 9) == 7 and array.tolist() == [7, 1]
+    assert swap_first(array, 7, 2**32 - 1) == 7 and array.tolist() == [2**32 - 1, 1]
+
+
+def test_threads_lose_no_swap():
+    import numba
+
+    array, n = np.zeros(1, np.uint32), 100_000
+    if numba.config.DISABLE_JIT:  # plain Python swaps in several steps; it runs in one thread
+        return
+    add_by_swaps(array, 0)
+    threads = [threading.Thread(target=add_by_swaps, args=(array, n)) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert array[0] == 4 * n
