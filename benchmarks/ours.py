@@ -254,13 +254,13 @@ def timers(job):
 
 def predicted(job):
     """Predicted over measured seconds of a step of PageRank. Collective."""
-    from hpcmp import cost
+    from hpcmp.cli import cost
 
     graph = opened(job)
+    share = cost.shares(graph, [graph.comm.size])[graph.comm.size]
 
     def once(k):
-        rates = cost.measure(graph, threads=job.threads)
-        step = cost.predict(graph, rates, [graph.comm.size])[0]["step_s"]
+        step = cost.predict(share, cost.calibrate(graph, 0))["step_s"]
         run = hpcmp.algorithms.pagerank.run(graph, threads=job.threads)
         return step / (run.seconds["run"] / run.n_steps)
 

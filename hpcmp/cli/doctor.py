@@ -1,11 +1,20 @@
 """`hpcmp doctor`: what this installation and this launch look like, and what is wrong."""
 
 HELP = "look at MPI, ranks, cores, numba's cache, HDF5 and Slurm; say what is wrong and how to mend it"
-EXAMPLES = ("hpcmp doctor", "mpirun -n 2 hpcmp doctor", "srun --mpi=pmi2 hpcmp doctor --json")
+EXAMPLES = (
+    "hpcmp doctor",
+    "mpirun -n 2 hpcmp doctor",
+    "srun --mpi=pmi2 hpcmp doctor --json",
+    "mpirun -n 64 hpcmp doctor --rates --json",
+)
+RATES_SCALE = 18  # its rows do not fit the caches of a core
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    parser.add_argument(
+        "--rates", action="store_true", help="also measure the rates that `hpcmp partition --rates` reads"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -35,6 +44,8 @@ def run(comm, args):
         "numba_cache": str(jit.CACHE_FOLDER),
         "slurm": {k: v for k, v in sorted(os.environ.items()) if k in SLURM},
     }
+    if args.rates:
+        facts["rates"] = _rates(comm)
     advice = [_ for _ in [singleton_trap(comm.size, os.environ)] if _]
     advice += _advice(comm, cores)
     advice = [a for part in comm.allgather(advice) for a in part]
@@ -50,6 +61,21 @@ def run(comm, args):
 
 
 SLURM = ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_CPUS_PER_TASK", "SLURM_MPI_TYPE", "SLURM_STEP_ID")
+
+
+def _rates(comm):
+    """Rates of PageRank on a Kronecker graph, which rank 0 measures. Collective."""
+    from hpcmp import generate
+    from hpcmp.assemble import build_graph
+    from hpcmp.cli import cost
+
+    def measure():
+        from mpi4py import MPI
+
+        table = generate.kronecker(MPI.COMM_SELF, RATES_SCALE)
+        return cost.kernel_rates(build_graph(MPI.COMM_SELF, table, drop_loops=True, drop_duplicates=True)[0])
+
+    return cost.on_rank_0(comm, measure)
 
 
 def _mpi_facts(comm):
