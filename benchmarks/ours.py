@@ -63,9 +63,9 @@ PROGRAMS = ("pagerank", "bfs", "sssp", "wcc", "cdlp", "lcc", "triangles", "betwe
 pagerank, bfs, sssp, wcc, cdlp, lcc, triangles, betweenness = map(built_in, PROGRAMS)
 
 
-def channels(message):
-    """Make the contestant that runs one message function over 128 channels. Local."""
-    program = hpcmp.Program(
+def channel_program(message):
+    """One message function summed over 128 float32 channels. Local."""
+    return hpcmp.Program(
         name="channels",
         state={"h": ("float32", 128)},
         init=lambda vertex, ctx: np.float32(vertex.id % 7),
@@ -75,21 +75,28 @@ def channels(message):
         update=lambda vertex, total, ctx: total,
     )
 
-    def make(job):
-        graph = opened(job, edge_fields=("weight",))
-        graph = replace(graph, edge_fields={"weight": graph.edge_fields["weight"].astype(np.float32)})
 
-        def once(k):
-            result = hpcmp.run(program, graph, CHANNEL_STEPS, threads=job.threads)
-            return result.seconds["run"] / CHANNEL_STEPS
-
-        return once
-
-    return make
+CHANNEL_PROGRAMS = {
+    "sum": channel_program(lambda sent, receiver, edge, ctx: edge.weight * sent),
+    "message": channel_program(lambda sent, receiver, edge, ctx: max(sent + edge.weight, np.float32(0))),
+}
 
 
-channel_sum = channels(lambda sent, receiver, edge, ctx: edge.weight * sent)
-channel_message = channels(lambda sent, receiver, edge, ctx: max(sent + edge.weight, np.float32(0)))
+def channel_graph(job):
+    """The graph of channel sums, its weights as float32, which the rivals have too. Collective."""
+    graph = opened(job, edge_fields=("weight",))
+    return replace(graph, edge_fields={"weight": graph.edge_fields["weight"].astype(np.float32)})
+
+
+def channel_sum(job, message="sum"):
+    """A step of a weighted sum, or of another message, over channels. Collective."""
+    graph = channel_graph(job)
+
+    def once(k):
+        result = hpcmp.run(CHANNEL_PROGRAMS[message], graph, CHANNEL_STEPS, threads=job.threads)
+        return result.seconds["run"] / CHANNEL_STEPS
+
+    return once
 
 
 def tiny_step(job):

@@ -119,7 +119,7 @@ ROWS = (
         "channels-message",
         "A user's message max(h + w, 0), 128 channels",
         1.15,
-        ours("channel_message", "channels"),
+        ours("channel_sum", "channels", message="message"),
         CHANNELS,
         "our weighted sum",
     ),
