@@ -73,7 +73,7 @@ def table(title, graph, result, row_bytes, bandwidth, edge_bytes=0):
         "wait": 0,
     }
     step_s = float(np.median(result.steps["total_s"]))
-    lines = [f"{title}: {step_s * 1e3:.1f} ms a step, {m / step_s / 1e9:.2f} G edges/s", ""]
+    lines = [f"{title}: {step_s * 1e3:.1f} ms a step, {m / step_s / 1e6:.3g} M edges/s", ""]
     lines += ["| phase | ms | of the step | bytes, least | GB/s | of a copy |", "|---|---|---|---|---|---|"]
     for phase, columns in PHASES.items():
         seconds = float(sum(np.median(result.steps[f"{name}_s"]) for name in columns))
