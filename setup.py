@@ -36,7 +36,13 @@ EXTRAS["test"] = [
     "pandas",
     "pyarrow",
 ]
-EXTRAS["bench"] = ["python-graphblas[default]", "networkit", "igraph", "scipy"]  # what hpcmp is measured against
+EXTRAS["bench"] = [
+    "python-graphblas[default]",
+    "networkit",
+    "igraph",
+    "scipy",
+]  # what benchmarks/ measures hpcmp against
+EXTRAS["bench-torch"] = ["torch", "torch_geometric"]  # for its rows of channel sums; torch may bring GBs of CUDA along
 EXTRAS["all"] = FEATURES
 
 setup(

@@ -157,7 +157,7 @@ def report(comm, graph):
         ``imbalance`` (max / mean of the work of a rank).
     """
     weights = part_weights(comm, graph)
-    src, part, n_edges = _heard_by_part(comm, graph)
+    src, part, n_edges = heard_by_part(comm, graph)
     src_part = owner_of(graph.part_start, src)
     rows = []
     for size in _powers_of_two(graph.n_parts):
@@ -185,8 +185,8 @@ def report(comm, graph):
     return rows
 
 
-def _heard_by_part(comm, graph):
-    """Distinct (vertex, part that hears it) with the edges between, at the vertex's owner."""
+def heard_by_part(comm, graph):
+    """Distinct (vertex, part that hears it), edges between: at its owner. Collective."""
     part = np.repeat(graph.part_of_rows(), graph.in_degree)
     pairs, n_edges = np.unique(graph.in_src.astype(np.int64) * graph.n_parts + part, return_counts=True)
     src = graph.local_gids()[pairs // graph.n_parts]

@@ -1,13 +1,20 @@
 """`hpcmp doctor`: what this installation and this launch look like, and what is wrong."""
 
 HELP = "look at MPI, ranks, cores, numba's cache, HDF5 and Slurm; say what is wrong and how to mend it"
-EXAMPLES = ("hpcmp doctor", "mpirun -n 2 hpcmp doctor", "srun --mpi=pmi2 hpcmp doctor --json")
-PING_ROUNDS = 200
-LARGE_BYTES = 8 << 20
+EXAMPLES = (
+    "hpcmp doctor",
+    "mpirun -n 2 hpcmp doctor",
+    "srun --mpi=pmi2 hpcmp doctor --json",
+    "mpirun -n 64 hpcmp doctor --rates --json",
+)
+RATES_SCALE = 18  # its rows do not fit the caches of a core
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    parser.add_argument(
+        "--rates", action="store_true", help="also measure the rates that `hpcmp partition --rates` reads"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -18,11 +25,12 @@ def run(comm, args):
     import sys
 
     from hpcmp import __version__, jit
+    from hpcmp.cli import probes
     from hpcmp.cli.output import say, say_json
     from hpcmp.comm import singleton_trap
 
     mpi, libraries = _mpi_facts(comm)
-    cores = comm.allgather((socket.gethostname(), _cores()))
+    cores = comm.allgather((socket.gethostname(), probes.cores()))
     facts = {
         "hpcmp": __version__,
         "python": sys.version.split()[0],
@@ -30,11 +38,14 @@ def run(comm, args):
         "ranks": comm.size,
         "ranks_per_machine": {host: sum(h == host for h, _ in cores) for host, _ in cores},
         "cores_per_rank": [len(c) for _, c in cores],
-        "ping_pong": _ping_pong(comm),
+        "affinity": [probes.as_ranges(c) for _, c in cores],
+        "ping_pong": probes.network(comm, n_rows=1 << 17),
         "packages": libraries,
         "numba_cache": str(jit.CACHE_FOLDER),
         "slurm": {k: v for k, v in sorted(os.environ.items()) if k in SLURM},
     }
+    if args.rates:
+        facts["rates"] = _rates(comm)
     advice = [_ for _ in [singleton_trap(comm.size, os.environ)] if _]
     advice += _advice(comm, cores)
     advice = [a for part in comm.allgather(advice) for a in part]
@@ -52,11 +63,19 @@ def run(comm, args):
 SLURM = ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_NNODES", "SLURM_CPUS_PER_TASK", "SLURM_MPI_TYPE", "SLURM_STEP_ID")
 
 
-def _cores():
-    """Cores this process may run on: tuple of int."""
-    import os
+def _rates(comm):
+    """Rates of PageRank on a Kronecker graph, which rank 0 measures. Collective."""
+    from hpcmp import generate
+    from hpcmp.assemble import build_graph
+    from hpcmp.cli import cost
 
-    return tuple(sorted(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))
+    def measure():
+        from mpi4py import MPI
+
+        table = generate.kronecker(MPI.COMM_SELF, RATES_SCALE)
+        return cost.kernel_rates(build_graph(MPI.COMM_SELF, table, drop_loops=True, drop_duplicates=True)[0])
+
+    return cost.on_rank_0(comm, measure)
 
 
 def _mpi_facts(comm):
@@ -72,33 +91,6 @@ def _mpi_facts(comm):
             packages[name] = "-"
     library = " ".join(MPI.Get_library_version().split("\x00")[0].splitlines()[0].split())
     return {"mpi_library": library, "mpi_standard": ".".join(map(str, MPI.Get_version()))}, packages
-
-
-def _ping_pong(comm):
-    """Latency and bandwidth between rank 0 and the last rank; empty for one rank. Collective."""
-    import time
-
-    import numpy as np
-
-    if comm.size == 1:
-        return {}
-    partner = {0: comm.size - 1, comm.size - 1: 0}.get(comm.rank)
-    out = {}
-    for name, n_bytes, rounds in (("latency_us", 8, PING_ROUNDS), ("bandwidth_GB_s", LARGE_BYTES, 10)):
-        buffer = np.zeros(n_bytes, np.uint8)
-        start = time.perf_counter()
-        for k in range(rounds + 5):
-            if k == 5:
-                start = time.perf_counter()  # the first rounds open connections
-            if comm.rank == 0:
-                comm.Send(buffer, partner)
-                comm.Recv(buffer, partner)
-            elif partner is not None:
-                comm.Recv(buffer, partner)
-                comm.Send(buffer, partner)
-        one_way_s = (time.perf_counter() - start) / rounds / 2
-        out[name] = round(one_way_s * 1e6, 2) if name == "latency_us" else round(n_bytes / one_way_s / 1e9, 2)
-    return comm.bcast(out)
 
 
 def _advice(comm, cores):

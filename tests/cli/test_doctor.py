@@ -29,6 +29,12 @@ def test_facts_on_several_ranks(launch):
     assert "MPI" in found["mpi_library"] or "MPICH" in found["mpi_library"]
 
 
+def test_affinity_of_each_rank_and_the_network(launch):
+    found = facts(launch, 2)
+    assert len(found["affinity"]) == 2 and all(found["affinity"])
+    assert found["ping_pong"]["allreduce_us"] > 0 and found["ping_pong"]["exchange_GB_s"] > 0
+
+
 def test_alone_there_is_nobody_to_ping(launch):
     assert facts(launch, None)["ping_pong"] == {}
 

@@ -119,3 +119,36 @@ def test_lines_for_people_are_a_table(said, ranks):
     assert lines[0].startswith(f"{N_PARTS} parts of 144 vertices")
     assert "edge cut" in lines[1] and "imbalance" in lines[1]
     assert len(lines) == 2 + 3 + 1 and lines[-1].startswith("-> ")
+
+
+def test_time_and_memory_are_predicted_from_rates_of_a_file(launch, tmp_path):
+    graph, rates = tmp_path / "g.h5", tmp_path / "rates.json"
+    assert launch(2, "generate", "grid", "--height", 12, "--width", 12, "--parts", 8, "-o", graph).returncode == 0
+    kernel = {"step_us": 100.0, "vertex_ns": 5.0, "edge_ns": [[10, 1.0]], "slowdown": [[10, 1.0]], "cores": 2}
+    network = {"latency_us": 2.0, "bandwidth_GB_s": 4.0, "allreduce_us": 6.0, "exchange_GB_s": 2.0}
+    rates.write_text(json.dumps({"ranks": 2, "ping_pong": network, "rates": kernel | {"kernel_bytes": 0}}))
+    look = ("partition", graph, "--report", "--ranks", "1,2,4096", "--rates", rates)
+    one, two = (json.loads(launch(ranks, *look, "--json").stdout)["prediction"] for ranks in (None, 2))
+    assert [row["ranks"] for row in one] == [1, 2, 4096]
+    for alone, together in zip(one, two, strict=True):  # who asks does not change what is predicted
+        assert alone["step_s"] == together["step_s"] and alone["halo_rows"] == together["halo_rows"]
+    assert one[0]["step_s"] == pytest.approx(100e-6 + 144 * 5e-9 + 528 * 1e-9)
+    text = launch(None, *look).stdout
+    assert "step ms" in text and "network measured between 2 ranks" in text
+    assert "4088 or more would own no part" in text
+
+
+def test_mistakes_in_a_prediction_are_told(launch, tmp_path):
+    graph, text = tmp_path / "g.h5", tmp_path / "rates.txt"
+    assert launch(None, "generate", "ring", "--vertices", 20, "-o", graph).returncode == 0
+    text.write_text("fast")
+    for more, said in (
+        (("--ranks", "2,many"), "'2,many' is not a list of numbers"),
+        (("--ranks", "0"), "--ranks 0 is outside"),
+        (("--ranks", "2", "--threads", 0), "--threads 0 must be at least 1"),
+        (("--ranks", "2", "--per-machine", 0), "--per-machine 0 must be at least 1"),
+        (("--ranks", "2", "--rates", tmp_path / "gone"), "cannot be read"),
+        (("--ranks", "2", "--rates", text), "is not what `hpcmp doctor --json` prints"),
+    ):
+        done = launch(2, "partition", graph, "--report", *more)
+        assert done.returncode == 2 and said in done.stderr, done.stderr

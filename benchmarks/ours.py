@@ -1,0 +1,274 @@
+"""hpcmp itself: each function loads a graph and gives ``once(k)``, which tells seconds, or what the row is about.
+
+Where a run is timed it is ``result.seconds["run"]``: without compilation and digest.
+"""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rivals import pick_sources
+from timing import clock, environment, launcher
+
+import hpcmp
+
+CHANNEL_STEPS = 5
+TINY_STEPS = 5000
+EXCHANGE_ROWS = 1_000_000
+
+
+def opened(job, **fields):
+    """The graph of a job. Collective."""
+    return hpcmp.open_graph(job.comm or self_comm(), job.path, **fields)
+
+
+def self_comm():
+    """A communicator of this process alone. Local."""
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF
+
+
+def built_in(name):
+    """Make the contestant that runs a built-in program. Local."""
+
+    def make(job, **options):
+        graph, module = opened(job), getattr(hpcmp.algorithms, name)
+        if "dtype" in options and "dtype" not in hpcmp.algorithms.options(module):
+            raise NotImplementedError(f"{name} has no option dtype")
+        if name in ("bfs", "sssp", "betweenness"):
+            ids = graph.id[: graph.n_owned][np.argsort(graph.order)]
+            sources = [int(ids[at]) for at in pick_sources(graph.in_degree[np.argsort(graph.order)])]
+
+        def once(k):
+            if name in ("bfs", "sssp"):
+                options["source"] = sources[k % len(sources) if name == "bfs" else 0]
+            if name == "betweenness":
+                options["sources"] = sources[:4]
+            return module.run(graph, threads=job.threads, **options).seconds["run"]
+
+        return once
+
+    return make
+
+
+PROGRAMS = ("pagerank", "bfs", "sssp", "wcc", "cdlp", "lcc", "triangles", "betweenness")
+pagerank, bfs, sssp, wcc, cdlp, lcc, triangles, betweenness = map(built_in, PROGRAMS)
+
+
+def channel_program(message):
+    """One message function summed over 128 float32 channels. Local."""
+    return hpcmp.Program(
+        name="channels",
+        state={"h": ("float32", 128)},
+        init=lambda vertex, ctx: np.float32(vertex.id % 7),
+        send=lambda vertex, ctx: vertex.h,
+        message=message,
+        aggregate="sum",
+        update=lambda vertex, total, ctx: total,
+    )
+
+
+CHANNEL_PROGRAMS = {
+    "sum": channel_program(lambda sent, receiver, edge, ctx: edge.weight * sent),
+    "message": channel_program(lambda sent, receiver, edge, ctx: max(sent + edge.weight, np.float32(0))),
+}
+
+
+def channel_graph(job):
+    """The graph of channel sums, its weights as float32, which the rivals have too. Collective."""
+    graph = opened(job, edge_fields=("weight",))
+    return replace(graph, edge_fields={"weight": graph.edge_fields["weight"].astype(np.float32)})
+
+
+def channel_sum(job, message="sum"):
+    """A step of a weighted sum, or of another message, over channels. Collective."""
+    graph = channel_graph(job)
+
+    def once(k):
+        result = hpcmp.run(CHANNEL_PROGRAMS[message], graph, CHANNEL_STEPS, threads=job.threads)
+        return result.seconds["run"] / CHANNEL_STEPS
+
+    return once
+
+
+def tiny_step(job):
+    """Seconds of one step on a graph that fits any cache. Collective."""
+    graph = opened(job)
+    return lambda k: hpcmp.algorithms.pagerank.run(graph, TINY_STEPS).seconds["run"] / TINY_STEPS
+
+
+def exchange(job):
+    """Every second of 2 M rows goes to the other rank, packed and unpacked. Collective."""
+    from hpcmp import halo
+
+    n = 2 * EXCHANGE_ROWS
+    ghosts = np.arange(0, n, 2, dtype=np.int64) + n * (1 - job.comm.rank)
+    plan = halo.build(job.comm, np.array([0, n, 2 * n]), ghosts)
+    x = np.ones(plan.n_local)
+    return lambda k: clock(lambda: plan.forward(x))
+
+
+def bare_exchange(job):
+    """Persistent requests on two plain buffers of the same size. Collective."""
+    from mpi4py import MPI
+
+    out, into = np.ones(EXCHANGE_ROWS), np.empty(EXCHANGE_ROWS)
+    other = 1 - job.comm.rank
+    requests = [job.comm.Recv_init(into, other), job.comm.Send_init(out, other)]
+
+    def swap():
+        MPI.Prequest.Startall(requests)
+        MPI.Request.Waitall(requests)
+
+    return lambda k: clock(swap)
+
+
+def ingest(job, what="speed"):
+    """Text to graph file: edges per second of all ranks, or peak bytes per edge above the libraries'. Collective."""
+    from hpcmp import cli
+    from hpcmp.cli import convert
+
+    folder = tempfile.mkdtemp() if job.comm.rank == 0 else None
+    folder = Path(job.comm.bcast(folder))
+    small = folder / "small.tsv"
+    if job.comm.rank == 0:
+        small.write_text("".join(f"{i}\t{i * 7 % 1000}\n" for i in range(1, 1000)))
+    job.comm.Barrier()
+
+    def convert_file(source):
+        args = cli.make_parser().parse_args(["convert", str(source), "-o", str(folder / "g.h5")])
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            convert.run(job.comm, args)
+
+    convert_file(small)  # compiles, or loads what was compiled
+    n_edges = os.path.getsize(job.path) and count_lines(job)
+
+    def once(k):
+        if not job.__dict__.setdefault("is_warm", False):  # the warm-up was the small file
+            job.is_warm = True
+            return 0.0
+        before = memory("VmRSS")
+        reset_peak()
+        seconds = max(job.comm.allgather(clock(lambda: convert_file(job.path))))
+        peak = job.comm.allreduce(memory("VmHWM") - before)
+        for path in folder.iterdir() if job.comm.rank == 0 else ():
+            path.unlink()
+        return peak / n_edges if what == "bytes" else n_edges / seconds
+
+    return once
+
+
+def count_lines(job):
+    """Lines of the input; read by rank 0, which also warms the page cache. Collective."""
+    n = 0
+    if job.comm.rank == 0:
+        with open(job.path, "rb") as file:
+            while block := file.read(1 << 24):
+                n += block.count(b"\n")
+    return job.comm.bcast(n)
+
+
+def open_file(job):
+    """Bytes per second of opening the graph file. Collective."""
+    size = os.path.getsize(job.path)
+
+    def once(k):
+        start = time.perf_counter()
+        graph = opened(job)
+        seconds = max(job.comm.allgather(time.perf_counter() - start))
+        graph.close()
+        return size / seconds
+
+    return once
+
+
+def pagerank_memory(job):
+    """Peak memory of opening and running, above the libraries, in units of 8 bytes/edge + 80/vertex. Collective."""
+    state = {"asked": False}
+
+    def once(k):
+        if not state["asked"]:  # the warm-up: libraries and kernels, on a graph without size
+            state["asked"] = True
+            table = hpcmp.generate.ring(self_comm(), 1000)
+            hpcmp.algorithms.pagerank.run(hpcmp.build_graph(self_comm(), table)[0], threads=job.threads)
+            return 0.0
+        before = memory("VmRSS")
+        reset_peak()
+        graph = opened(job)
+        hpcmp.algorithms.pagerank.run(graph, threads=job.threads)
+        return (memory("VmHWM") - before) / (8 * graph.n_edges + 80 * graph.n_vertices)
+
+    return once
+
+
+def memory(name):
+    """A line of /proc/self/status in bytes. Local."""
+    return next(
+        int(s.split()[1]) * 1024 for s in Path("/proc/self/status").read_text().splitlines() if s.startswith(name)
+    )
+
+
+def reset_peak():
+    """Let VmHWM start again from what is in use now. Local."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def start(job, on=1, cold=False):
+    """Seconds of the whole command ``hpcmp run bfs``, with a warm or an empty cache. Local."""
+    argv = [*launcher(on), sys.executable, "-m", "hpcmp", "run", "bfs", job.path]
+
+    def once(k):
+        with tempfile.TemporaryDirectory() as empty:
+            env = environment() | ({"HPCMP_CACHE_DIR": empty} if cold else {})
+            return clock(lambda: subprocess.run(argv, check=True, capture_output=True, env=env))
+
+    return once
+
+
+def timers(job):
+    """Share of a run that is spent in the methods of History. Collective."""
+    from hpcmp.engine import history
+
+    spent = [0.0]
+
+    def timed(method):
+        def call(*args):
+            begin = time.perf_counter()
+            method(*args)
+            spent[0] += time.perf_counter() - begin
+
+        return call
+
+    for name in ("begin_step", "lap", "carried", "end_step"):
+        setattr(history.History, name, timed(getattr(history.History, name)))
+    graph = opened(job)
+
+    def once(k):
+        spent[0] = 0.0
+        seconds = hpcmp.algorithms.pagerank.run(graph, threads=job.threads).seconds["run"]
+        return spent[0] / seconds
+
+    return once
+
+
+def predicted(job):
+    """Predicted over measured seconds of a step of PageRank. Collective."""
+    from hpcmp.cli import cost
+
+    graph = opened(job)
+    share = cost.shares(graph, [graph.comm.size])[graph.comm.size]
+
+    def once(k):
+        step = cost.predict(share, cost.calibrate(graph, 0))["step_s"]
+        run = hpcmp.algorithms.pagerank.run(graph, threads=job.threads)
+        return step / (run.seconds["run"] / run.n_steps)
+
+    return once

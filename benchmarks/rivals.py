@@ -1,0 +1,110 @@
+"""The others: each function loads the graph into a rival and gives ``once(k)``, which tells seconds.
+
+Vertices are numbered by ascending id, as an edge list has them, whatever the
+order of rows in our file.
+"""
+
+import numpy as np
+from timing import clock
+
+
+def graphblas_products(job):
+    """T: 20 products of the adjacency matrix with a vector, float32. Local."""
+    import graphblas as gb
+
+    n, ptr, src, _ = csr(job)
+    gb.ss.config["nthreads"] = job.threads
+    a = gb.Matrix.from_csr(ptr, src, np.float32(1), nrows=n, ncols=n, dtype=gb.dtypes.FP32)
+    x = gb.Vector.from_dense(np.full(n, 1 / n, np.float32))
+    y = gb.Vector(gb.dtypes.FP32, n)
+
+    def products():
+        for _ in range(20):
+            y << gb.semiring.plus_second(a @ x)
+            y.wait()
+
+    return lambda k: clock(products)
+
+
+def networkit_bfs(job):
+    """BFS from the k-th source. Local."""
+    import networkit as nk
+
+    g = networkit_graph(job, nk)
+    _, ptr, _, _ = csr(job)
+    sources = pick_sources(np.diff(ptr))
+    return lambda k: clock(nk.distance.BFS(g, int(sources[k % len(sources)]), storePaths=False).run)
+
+
+def networkit_wcc(job):
+    """Connected components, by the faster of NetworKit's two ways. Local."""
+    import networkit as nk
+
+    g = networkit_graph(job, nk)
+    ways = (nk.components.ConnectedComponents, nk.components.ParallelConnectedComponents)
+    best = min(ways, key=lambda way: clock(way(g).run))
+    return lambda k: clock(best(g).run)
+
+
+def torch_csr(job):
+    """torch.sparse CSR @ dense, 128 float32 channels; indices of 32 or 64 bits, the faster. Local."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    n, ptr, src, w = csr(job, "weight")
+    x = torch.ones(n, 128)
+
+    def matrix(kind):
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(ptr.astype(kind)), torch.from_numpy(src.astype(kind)), torch.from_numpy(w), size=(n, n)
+        )
+
+    a = min((matrix(np.int32), matrix(np.int64)), key=lambda a: min(clock(lambda: a @ x) for _ in range(2)))
+    return lambda k: clock(lambda: a @ x)
+
+
+def pyg_scatter(job):
+    """Gather, multiply, scatter_add, as torch_geometric passes messages. Local."""
+    import torch
+    from torch_geometric.utils import scatter
+
+    torch.set_num_threads(job.threads)
+    n, ptr, src, w = csr(job, "weight")
+    source = torch.from_numpy(src.astype(np.int64))
+    target = torch.from_numpy(np.repeat(np.arange(n), np.diff(ptr)))
+    weight, x = torch.from_numpy(w).view(-1, 1), torch.ones(n, 128)
+
+    def step():
+        return scatter(x.index_select(0, source) * weight, target, dim=0, dim_size=n, reduce="sum")
+
+    return lambda k: clock(step)
+
+
+def csr(job, field=None):
+    """In-edges of all vertices by ascending id: n, ptr int64, src int64, float32 field. Local."""
+    from mpi4py import MPI
+
+    import hpcmp
+
+    g = hpcmp.open_graph(MPI.COMM_SELF, job.path)
+    by_id = np.argsort(g.order)  # row of each vertex in id order
+    degree = g.in_degree[by_id]
+    ptr = np.concatenate(([0], np.cumsum(degree))).astype(np.int64)
+    at = np.arange(ptr[-1]) + np.repeat(g.in_ptr[:-1].astype(np.int64)[by_id] - ptr[:-1], degree)
+    src = g.order[g.in_src[at]]
+    values = None if field is None else g.edge_fields[field][at].astype(np.float32)
+    return g.n_vertices, ptr, src, values
+
+
+def networkit_graph(job, nk):
+    """The graph in NetworKit. Local."""
+    nk.setNumberOfThreads(job.threads)
+    n, ptr, src, _ = csr(job)
+    dst = np.repeat(np.arange(n), np.diff(ptr))
+    once = dst <= src  # each undirected edge is stored both ways
+    return nk.GraphFromCoo((dst[once], src[once]), n=n, directed=False)
+
+
+def pick_sources(degree, n=64, seed=1):
+    """Vertices with an edge, drawn by a seed: int64 (n,). Local."""
+    return np.random.default_rng(seed).choice(np.flatnonzero(degree), n)

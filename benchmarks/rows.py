@@ -1,0 +1,205 @@
+"""The table of rows: who is timed, what is made of the times, and the target.
+
+T is the time of 20 matrix-vector products of python-graphblas on the same graph
+(float32, semiring plus_second, the same threads).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One process, or one job of ranks, that is timed."""
+
+    name: str  # a function of ours.py or rivals.py
+    file: str = "plain"  # which of FILES it works on
+    options: tuple = ()  # pairs (name, value) for the function
+    ranks: int = 1
+    threads: int = 2
+    is_fresh: bool = False  # a new process for every repetition, where memory is what is measured
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of results."""
+
+    key: str
+    text: str
+    contestants: dict  # label -> Contestant
+    figure: object  # function of {label: median} that gives the number to compare
+    target: float
+    unit: str
+    is_least: bool = False  # the target is a lower bound
+    repeat: int | None = None  # None: as --repeat says
+    keep: dict = field(default_factory=dict)
+
+    def is_met(self, value):
+        """Whether a figure reaches the target. Local."""
+        return value >= self.target if self.is_least else value <= self.target
+
+
+# name -> arguments of `hpcmp generate`; {scale} is --scale. What every contestant reads.
+FILES = {
+    "plain": ("s{scale}.h5", "kronecker --scale {scale}"),
+    "weighted": ("s{scale}-weighted.h5", "kronecker --scale {scale} --weights 1:255:int"),
+    "channels": ("r{less}.h5", "kronecker --scale {less} --edge-factor 8 --weights 0.5:1.5"),
+    "text": ("s{scale}.tsv", "kronecker --scale {scale}"),
+    "tiny": ("tiny.h5", "erdos-renyi --vertices 1000 --edges 8000"),
+}
+
+
+def ours(name, file="plain", ranks=1, threads=2, is_fresh=False, **options):
+    """A contestant of ours.py. Local."""
+    return Contestant(name, file, tuple(options.items()), ranks, threads, is_fresh)
+
+
+rival = ours  # the same, of rivals.py
+T = rival("graphblas_products")
+
+
+def ratio(of, to):
+    """The figure ``of / to``. Local."""
+    return lambda median: median[of] / median[to]
+
+
+def against_T(key, text, target, contestant):
+    """A row in units of T. Local."""
+    return Row(key, text, {"hpcmp": contestant, "T": T}, ratio("hpcmp", "T"), target, "T")
+
+
+def against(key, text, target, contestant, other, name, **more):
+    """A row that divides our time by a rival's. Local."""
+    return Row(key, text, {"hpcmp": contestant, name: other}, ratio("hpcmp", name), target, f"of {name}", **more)
+
+
+def alone(key, text, target, contestant, unit, times=1.0, **more):
+    """A row about ourselves: a value in some unit. Local."""
+    return Row(key, text, {"hpcmp": contestant}, lambda median: median["hpcmp"] * times, target, unit, **more)
+
+
+CHANNELS = ours("channel_sum", "channels")
+SOURCES = 64
+
+ROWS = (
+    against_T("pagerank-float32", "PageRank, 20 steps, float32", 0.6, ours("pagerank", dtype="float32")),
+    against_T("pagerank-float64", "PageRank, 20 steps, float64", 0.85, ours("pagerank")),
+    against(
+        "bfs",
+        f"BFS, mean of {SOURCES} sources",
+        1 / 24,
+        ours("bfs"),
+        rival("networkit_bfs"),
+        "NetworKit",
+        repeat=SOURCES,
+        keep={"statistic": "mean"},
+    ),
+    against("wcc", "Weakly connected components", 1 / 12, ours("wcc"), rival("networkit_wcc"), "NetworKit"),
+    against_T("sssp", "Shortest paths, integer weights 1..255", 0.58, ours("sssp", "weighted")),
+    against_T("betweenness", "Betweenness of 4 sources", 3.2, ours("betweenness")),
+    against_T("triangles", "Triangles", 14, ours("triangles")),
+    against_T("cdlp", "Label propagation, 10 steps", 3.5, ours("cdlp")),
+    against_T("lcc", "Local clustering coefficient", 18, ours("lcc")),
+    against(
+        "channels-csr",
+        "Weighted sum, 128 float32 channels",
+        1 / 4,
+        CHANNELS,
+        rival("torch_csr", "channels"),
+        "torch CSR",
+    ),
+    against(
+        "channels-scatter",
+        "Weighted sum, 128 float32 channels",
+        1 / 30,
+        CHANNELS,
+        rival("pyg_scatter", "channels"),
+        "gather-scatter",
+    ),
+    against(
+        "channels-message",
+        "A user's message max(h + w, 0), 128 channels",
+        1.15,
+        ours("channel_sum", "channels", message="message"),
+        CHANNELS,
+        "our weighted sum",
+    ),
+    alone("tiny-1", "One step of a tiny graph, 1 rank", 30, ours("tiny_step", "tiny", threads=1), "us", 1e6),
+    alone("tiny-2", "One step of a tiny graph, 2 ranks", 80, ours("tiny_step", "tiny", 2, 1), "us", 1e6),
+    against(
+        "ranks-pagerank",
+        "PageRank, 2 ranks x 1 thread",
+        0.6,
+        ours("pagerank", ranks=2, threads=1),
+        ours("pagerank", threads=1),
+        "1 rank x 1 thread",
+    ),
+    against(
+        "ranks-channels",
+        "Weighted sum of channels, 2 ranks x 1 thread",
+        0.6,
+        ours("channel_sum", "channels", ranks=2, threads=1),
+        ours("channel_sum", "channels", threads=1),
+        "1 rank x 1 thread",
+    ),
+    Row(
+        "exchange",
+        "Exchange of 1 M float64 rows, 2 ranks",
+        {"hpcmp": ours("exchange", "tiny", 2, 1), "bare": ours("bare_exchange", "tiny", 2, 1)},
+        ratio("bare", "hpcmp"),
+        0.7,
+        "of bare bandwidth",
+        is_least=True,
+    ),
+    alone(
+        "ingest-speed",
+        "Text edge list to graph file, 2 ranks",
+        4,
+        ours("ingest", "text", 2, 1, is_fresh=True),
+        "M edges/s",
+        1e-6,
+        is_least=True,
+    ),
+    alone(
+        "ingest-memory",
+        "The same, peak over all ranks",
+        80,
+        ours("ingest", "text", 2, 1, is_fresh=True, what="bytes"),
+        "bytes/edge",
+    ),
+    alone(
+        "open",
+        "Open the graph file warm, 2 ranks",
+        1,
+        ours("open_file", ranks=2, threads=1),
+        "GB/s",
+        1e-9,
+        is_least=True,
+    ),
+    alone(
+        "memory",
+        "Peak memory of the PageRank run",
+        1,
+        ours("pagerank_memory", is_fresh=True),
+        "of 8 bytes/edge + 80/vertex",
+    ),
+    alone("start-1", "`hpcmp run bfs`, whole process, 1 rank", 1.5, ours("start", "tiny"), "s"),
+    alone("start-2", "`hpcmp run bfs`, whole process, 2 ranks", 2.5, ours("start", "tiny", on=2), "s"),
+    alone("start-first", "The same the first time ever, 1 rank", 20, ours("start", "tiny", cold=True), "s", repeat=1),
+    alone("timers", "Timers and history in a PageRank run", 1, ours("timers"), "% of the run", 100),
+    Row(
+        "model-1",
+        "Predicted / measured step of PageRank, 1 rank",
+        {"hpcmp": ours("predicted", threads=1)},
+        lambda median: abs(median["hpcmp"] - 1),
+        0.3,
+        "off",
+    ),
+    Row(
+        "model-2",
+        "Predicted / measured step of PageRank, 2 ranks",
+        {"hpcmp": ours("predicted", ranks=2, threads=1)},
+        lambda median: abs(median["hpcmp"] - 1),
+        0.3,
+        "off",
+    ),
+)
