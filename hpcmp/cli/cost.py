@@ -19,12 +19,12 @@ import time
 
 import numpy as np
 
-from hpcmp import partition
+from hpcmp import edges, partition
 from hpcmp.algorithms import pagerank
 from hpcmp.cli import probes
 from hpcmp.comm import collective, owner_of
 from hpcmp.engine.history import peak_rss_bytes
-from hpcmp.graph import Edges, Rows, from_sorted
+from hpcmp.graph import Rows, from_sorted
 
 SENT_BYTES = 8  # what PageRank sends of a vertex
 SAMPLE_S = 0.25  # a piece is run for about so long
@@ -249,10 +249,11 @@ def _graph_alone(in_degree, src):
     from mpi4py import MPI
 
     n = len(in_degree)
-    number, none = np.arange(n, dtype=np.int64), np.empty(0, np.int64)
+    number = np.arange(n, dtype=np.int64)
     bounds = {"part_start": np.array([0, n]), "rank_parts": np.array([0, 1])}
-    rows, edges = Rows(number, number, number), Edges(src, none, none)
-    return from_sorted(MPI.COMM_SELF, rows, in_degree, edges, directed=True, **bounds)
+    return from_sorted(
+        MPI.COMM_SELF, Rows(number, number), edges.pointers(in_degree), {"src": src}, directed=True, **bounds
+    )
 
 
 def on_rank_0(comm, call):
