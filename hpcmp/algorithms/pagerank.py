@@ -20,6 +20,8 @@ pregel
     lost; ranks average at most 1 (Malewicz et al., SIGMOD 2010).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from hpcmp.algorithms.checks import local, refuse
@@ -30,10 +32,12 @@ from hpcmp.errors import ProgramError, VerifyError
 from hpcmp.kernels import exact
 
 VARIANTS = ("ldbc", "networkx", "gap", "pregel")
+ASYNC_TOLERANCE = 1e-9  # change of all ranks together, over n where they sum to n
+DTYPES = ("float64", "float32")
 STEPS = {"ldbc": 20, "networkx": 100, "gap": 20, "pregel": 20}
 
 
-def program(damping=0.85, variant="ldbc", tolerance=None):
+def program(damping=0.85, variant="ldbc", tolerance=None, dtype="float64"):
     """PageRank as a program. Local.
 
     Parameters
@@ -43,9 +47,13 @@ def program(damping=0.85, variant="ldbc", tolerance=None):
     tolerance : float, optional
         Stop once the ranks change by less in all (for networkx, per vertex);
         default: as the variant says.
+    dtype : "float64" or "float32"
+        How ranks are kept and travel; sums are of doubles.
     """
     if variant not in VARIANTS:
         raise ProgramError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
+    if dtype not in DTYPES:
+        raise ProgramError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     if not 0 <= damping <= 1:
         raise ProgramError(f"damping = {damping} is outside [0, 1]")
     if not isinstance(tolerance, int | float | None):
@@ -78,7 +86,7 @@ def program(damping=0.85, variant="ldbc", tolerance=None):
     reduce = {"dangling": Sum(dangling)} if keeps_dangling else {}
     return Program(
         name="pagerank",
-        state={"rank": "float64"},
+        state={"rank": dtype},
         init=start,
         send=send,
         aggregate="sum",
@@ -91,11 +99,24 @@ def program(damping=0.85, variant="ldbc", tolerance=None):
 
 
 @collective
-def run(graph, steps=None, *, damping=0.85, variant="ldbc", tolerance=None, **how):
+def run(graph, steps=None, *, damping=0.85, variant="ldbc", tolerance=None, dtype="float64", **how):
     """PageRank of every vertex: the field ``rank``. Collective."""
     with together(graph.comm):
-        made = program(damping, variant, tolerance)
+        made = program(damping, variant, tolerance, dtype)
+        if how.get("mode") == "async":
+            made = _without_steps(made, graph, damping, variant, tolerance)
     return run_program(made, graph, steps, **how)
+
+
+def _without_steps(made, graph, damping, variant, tolerance):
+    """The program for mode async, which ends when no rank moves any more."""
+    if "dangling" in made.reduce:
+        raise ProgramError(
+            f"variant {variant!r} spreads dangling rank over all vertices at once; async runs gap, pregel"
+        )
+    scale = 1.0 if variant == "pregel" else 1 / max(graph.n_vertices, 1)
+    smallest = (tolerance or ASYNC_TOLERANCE) * (1 - damping) * scale
+    return replace(made, reduce={}, until=None, contraction=max(smallest, 1e-300))
 
 
 @collective
@@ -119,30 +140,48 @@ def verify(graph, result, *, variant="ldbc", **_):
     total = exact.value(graph.comm.allreduce(words))
     whole = graph.n_vertices if variant == "pregel" else 1.0
     keeps = variant in ("ldbc", "networkx")
-    slack = 1e-9 * whole
+    rounding = 1e-9 if rank.dtype == np.float64 else 1e-5
+    slack = rounding * whole
     wrong = graph.n_vertices > 0 and (total > whole + slack or (keeps and total < whole - slack))
     text = f"the ranks sum to {total!r}, which must be {'' if keeps else 'at most '}{whole}"
     raise_together(graph.comm, VerifyError(text) if wrong else None)
     _verify_order_of_twins(graph, rank)
-    if result.n_steps > 0:
-        _verify_last_step(graph, result, variant)
+    if result.mode == "async":
+        _verify_fixed_point(graph, rank, result.params["damping"], variant)
+    elif result.n_steps > 0:
+        _verify_last_step(graph, result, variant, rounding)
 
 
-def _verify_last_step(graph, result, variant):
-    damping, n = result.params["damping"], graph.n_vertices
+def _verify_last_step(graph, result, variant, rounding):
+    damping = result.params["damping"]
     never = -1.0 if variant in ("networkx", "gap") else None  # no change is below it
-    before = run_program(program(damping, variant, never), graph, result.n_steps - 1)["rank"]
+    before = run_program(program(damping, variant, never, str(result["rank"].dtype)), graph, result.n_steps - 1)["rank"]
+    expected = _one_step(graph, before, damping, variant)
+    refuse(
+        graph,
+        ~np.isclose(result["rank"], expected, rtol=rounding, atol=0.0),
+        lambda i: f"vertex {graph.id[i]} has rank {result['rank'][i]!r}, its in-neighbours give {expected[i]!r}",
+    )
+
+
+def _verify_fixed_point(graph, rank, damping, variant):
+    expected = _one_step(graph, rank, damping, variant)
+    refuse(
+        graph,
+        ~np.isclose(rank, expected, rtol=1e-4, atol=0.0),
+        lambda i: f"vertex {graph.id[i]} has rank {rank[i]!r}, a further step gives {expected[i]!r}",
+    )
+
+
+def _one_step(graph, before, damping, variant):
+    """Ranks after one more step: float64 (n_owned,). Collective."""
+    n = graph.n_vertices
     is_dangling = graph.out_degree == 0
     shares = local(graph, np.where(is_dangling, 0.0, before / np.maximum(graph.out_degree, 1)))
     total = np.bincount(graph.in_rows(), shares[graph.in_src], minlength=graph.n_owned)
     lost = graph.comm.allreduce(float(before[is_dangling].sum())) if variant in ("ldbc", "networkx") else 0.0
     base, lost = (1 - damping, 0.0) if variant == "pregel" else ((1 - damping) / max(n, 1), lost / max(n, 1))
-    expected = base + damping * (total + lost)
-    refuse(
-        graph,
-        ~np.isclose(result["rank"], expected, rtol=1e-9, atol=0.0),
-        lambda i: f"vertex {graph.id[i]} has rank {result['rank'][i]!r}, its in-neighbours give {expected[i]!r}",
-    )
+    return base + damping * (total + lost)
 
 
 def _verify_order_of_twins(graph, rank):

@@ -41,6 +41,7 @@ def program(source=0, delta=1.0):
         aggregate="min",
         update=lambda vertex, best, ctx: min(vertex.distance, best),
         only_changed=True,
+        monotone=True,
         active=lambda vertex, ctx: vertex.id == ctx.source,
         bucket=lambda vertex, ctx: vertex.distance // ctx.delta,
         params={"source": int(source), "delta": float(delta)},

@@ -50,6 +50,7 @@ def program():
         aggregate="min",
         update=lambda vertex, smallest, ctx: min(vertex.component, smallest),
         only_changed=True,
+        monotone=True,
         neighbours="both",
     )
 

@@ -297,7 +297,7 @@ class _Binder:
             for user in users:
                 self._check_channels("message", user)
             kinds, width = self._returned("message", probe, b.sent, b.vertices, b.edges, self.ctx), self.width
-            message = loops.rows_by_relation(*self._by_relation([loops.message_by_channel(m, width) for m in own]))
+            message = loops.by_relation(*self._by_relation(own))
         is_row_update = fills_rows(p.update, 3)
         if is_row_update:
             update = loops.update_by_row(self._own(p.update))
@@ -308,12 +308,11 @@ class _Binder:
             self._check_channels("update", p.update)
             update = loops.update_by_channel(self._own(p.update), width)
         forms = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
-        fold = make_fold(p.aggregate, kinds)
-        return self._compiled_step(
-            loops.make_row_step(
-                message, fold, update, self._listens(), forms, width, kinds, p.only_changed, self.key, self.compiled
-            )
-        )
+        fold, listens = make_fold(p.aggregate, kinds), self._listens()
+        more = (width, kinds, p.only_changed, self.key, self.compiled)
+        if is_row_message:
+            return self._compiled_step(loops.make_row_step(message, fold, update, listens, forms, *more))
+        return self._compiled_step(loops.make_channel_step(message, fold, update, listens, forms[1], *more))
 
     def _messages(self):
         if self.program.messages:

@@ -26,7 +26,7 @@ from hpcmp.kernels import csr
 ALPHA = 15  # a first look at everybody pays once senders have more than 1/15 of the edges not yet followed
 BETA = 18  # and no longer when they are fewer than 1/18 of the vertices, and dwindling
 PULL_SHARE = 20  # where vertices may change again and again: 1/20 of all edges (Gemini, OSDI 2016)
-MODES = ("auto", "step", "frontier")
+MODES = ("auto", "step", "frontier", "async")
 
 
 class Frontier:
@@ -68,15 +68,20 @@ class Frontier:
         if not self.program.only_changed:
             return self.senders
         csr.set_flags(self.changed, self.senders, False)
-        self.senders = joined(self.found)
+        self.senders = self.turn()
         csr.set_flags(self.changed, self.senders, True)
-        self.found, self.found_edges, self._n_used = [], [], 0
-        self._rooms.reverse()
         self.way = self._choose(n_changed, out_edges)
         if self.way == "mark":
             self._touched = np.zeros(self.graph.n_owned, np.bool_)
             csr.mark_listeners(*self._out_edges(), self.senders, self._touched)
         return self.senders
+
+    def turn(self):
+        """The rows found so far; from now on others are found: uint32. Local."""
+        rows = joined(self.found)
+        self.found, self.found_edges, self._n_used = [], [], 0
+        self._rooms.reverse()
+        return rows
 
     def interior(self):
         """Interior rows that may hear somebody: uint32. Local."""
@@ -95,8 +100,12 @@ class Frontier:
 
     def room(self, n):
         """n more places where kernels write the rows that change: uint32. Local."""
+        if not self.found:
+            self._n_used = 0
         buffer = self._rooms[0]
         self._n_used += n
+        if self._n_used > len(buffer):
+            raise AssertionError("more rows were to change than there are")
         return buffer[self._n_used - n : self._n_used]
 
     def _out_edges(self):

@@ -114,6 +114,14 @@ class Program:
         (delta-stepping). For aggregates to which a message twice is as a
         message once (min, max, any, all), and functions that do not ask for
         the step; the result is then the same.
+    monotone : bool
+        A promise: whenever a message comes, and however often, the state ends
+        the same (shortest ways, smallest labels). With an aggregate such as
+        min, max, any or all it allows ``mode="async"``.
+    contraction : float, optional
+        A promise: each step brings any two states nearer to each other, so
+        that all runs end in the same one. ``mode="async"`` then ends when no
+        number that is sent moves by more than this.
     params : dict of str to int, float, bool or array
         Defaults of what is read as ``ctx.NAME`` and may be set per run.
     sent, received : dtype, (dtype, width), or a tuple of such, optional
@@ -142,6 +150,8 @@ class Program:
     active: object = None
     listens: object = None
     bucket: object = None
+    monotone: bool = False
+    contraction: float | None = None
     params: dict = field(default_factory=dict)
     sent: object = None
     received: object = None
@@ -181,6 +191,10 @@ class Program:
             raise ProgramError("give message or messages (one per relation), not both")
         if self.active is not None and not self.only_changed:
             raise ProgramError("active says who sends first when only_changed=True; without it every vertex sends")
+        if self.contraction is not None and (self.only_changed or not self.contraction > 0):
+            raise ProgramError("contraction is a tolerance above 0, for programs without only_changed")
+        if self.monotone and not self.only_changed:
+            raise ProgramError("monotone is for programs with only_changed=True")
         if self.bucket is not None and (not self.only_changed or self.reduce or self.until):
             raise ProgramError("bucket is for programs with only_changed=True, without reduce and until")
 

@@ -28,6 +28,7 @@ class Result:
         default_factory=lambda: {"rows": 0, "bytes": 0, "wait_s": 0.0}
     )  # sums; wait_s of the slowest rank
     threads: int = 1
+    mode: str = "auto"
     peak_rss_bytes: int = 0  # sum over ranks
     digest: str = ""  # of (id, fields) in ascending id; the same on any ranks
 

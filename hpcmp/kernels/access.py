@@ -71,6 +71,11 @@ def pick(values, k):
     return _like(values, [_channel(v, k) for v in values])
 
 
+def channel_at(bundle, i, k):
+    """Channel k of row i: scalars of 1-D arrays, one of each row of 2-D ones. Local."""
+    return _like(bundle, [_scalar(a, i) if a.ndim == 1 else _channel(a[i], k) for a in bundle])
+
+
 def views_at(bundle, i, scratch):
     """Row i: scalars of 1-D arrays, rows of 2-D ones as they are stored. Local."""
     return _like(bundle, [_scalar(a, i) if a.ndim == 1 else a[i] for a in bundle])
@@ -285,6 +290,39 @@ def _picked_overload(values, k):
     if isinstance(values[0], types.Array):
         return lambda values, k: _at((values[0],), k) + _picked(values[1:], k)
     return lambda values, k: (values[0],) + _picked(values[1:], k)
+
+
+def _channels(arrays, i, k):
+    """Channel k of row i of every array, as a plain tuple."""
+
+
+@overload(_channels)
+def _channels_overload(arrays, i, k):
+    if len(arrays) == 0:
+        return lambda arrays, i, k: ()
+    if arrays[0].ndim == 1:
+        return lambda arrays, i, k: _at((arrays[0],), i) + _channels(arrays[1:], i, k)
+    return lambda arrays, i, k: (_at2(arrays[0], i, k),) + _channels(arrays[1:], i, k)
+
+
+@intrinsic
+def _at2(typingctx, array, i, k):
+    """One element of a 2-D array, widened; no view of the row is made."""
+    result, place = _wide_type(array.dtype), types.UniTuple(types.uint64, 2)
+    call = _getitem(typingctx, array, place)
+
+    def codegen(context, builder, signature, args):
+        indices = [context.cast(builder, args[n], signature.args[n], types.uint64) for n in (1, 2)]
+        index = context.make_tuple(builder, place, indices)
+        read = context.get_function(operator.getitem, call)(builder, (args[0], index))
+        return context.cast(builder, read, call.return_type, result)
+
+    return result(array, i, k), codegen
+
+
+@overload(channel_at)
+def _channel_at_overload(bundle, i, k):
+    return lambda bundle, i, k: _relabel(bundle, _channels(_plain(bundle), i, k))
 
 
 @overload(pick)

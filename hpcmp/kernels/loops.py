@@ -15,6 +15,7 @@ from hpcmp.jit import inlined, kernel
 from hpcmp.kernels.access import (
     as_tuple,
     at,
+    channel_at,
     differs,
     filled_rows,
     pick,
@@ -267,6 +268,61 @@ def make_row_step(message, fold, update, listens, forms, width, kinds, only_chan
                     message(read_sent(sent, j, sent_scratch), vertex, at(edges, e), ctx, m)
                     for k in range(width):
                         put(part, k, absorb(at(part, k), single(at(m, k))))
+                for k in range(width):
+                    put(acc, k, merge(at(acc, k), at(part, k)))
+                start = stop
+            if only_changed and not hears:
+                continue
+            for k in range(width):
+                put(total, k, as_tuple(result(at(acc, k))))
+            update(vertex, total, ctx, new)
+            if only_changed and rows_differ(out, i, new):
+                news[np.uint64(lo) + n_new] = i
+                n_new += ONE
+                out_edges += np.uint64(out_degree[i])
+            put_rows(out, i, new)
+        return n_new, out_edges
+
+    return _maybe(step, compiled)
+
+
+def make_channel_step(message, fold, update, listens, read, width, kinds, only_changed, fingerprint, compiled=True):
+    """`make_row_step` for a message written for one channel. Local.
+
+    Messages are folded channel by channel as they are made, in a loop that
+    the compiler turns into vector instructions. ``message`` is the user's own.
+    """
+    identity, absorb, merge, result = fold.identity, fold.absorb, fold.merge, fold.result
+    make_acc = scratch_of(kinds_of(identity), width)
+    make_total = scratch_of(kinds_of(as_tuple(result(identity))), width)
+
+    def step(in_ptr, in_src, edges, vertices, sent, changed, ctx, rows, out, out_degree, news, lo, hi):
+        fingerprint  # noqa: B018
+        vertex_scratch, new = scratch_rows(vertices), filled_rows(out)
+        acc, part, total = make_acc(), make_acc(), make_total()
+        n_new, out_edges = ZERO, ZERO
+        for r in range(lo, hi):
+            i = rows[r]
+            vertex = read(vertices, i, vertex_scratch)
+            if not listens(vertex, ctx):
+                continue
+            for k in range(width):
+                put(acc, k, identity)
+            hears = False
+            start, end = in_ptr[i], in_ptr[i + ONE]
+            while start < end:
+                stop = min(start + SEGMENT, end)
+                for k in range(width):
+                    put(part, k, identity)
+                for e in range(start, stop):
+                    j = in_src[e]
+                    if only_changed and not changed[j]:
+                        continue
+                    hears = True
+                    edge = at(edges, e)
+                    for k in range(width):
+                        heard = message(single(channel_at(sent, j, k)), channel_at(vertices, i, k), edge, ctx)
+                        put(part, k, absorb(at(part, k), heard))
                 for k in range(width):
                     put(acc, k, merge(at(acc, k), at(part, k)))
                 start = stop

@@ -1,0 +1,169 @@
+"""Runs without steps: every rank works with what has arrived, and none waits.
+
+A rank does all the work it has, sends what its peers should know, takes what
+has come, and goes on. Allowed where the end does not depend on the way:
+
+monotone programs
+    Changed vertices push until nothing changes: the bits of the step loop.
+contractions
+    All rows are computed again and again until nothing that is sent moves by
+    more than the tolerance: the same answer within it.
+
+The end is found by counting (F. Mattern, Distributed Computing 2, 1987): idle
+ranks sum the messages sent and received, in the background. When two sums in a
+row agree, in both numbers and with each other, no message is on its way and no
+rank has work. A rank whose function failed takes part in that until all have
+stopped, so no message is left behind.
+"""
+
+import time
+
+import numpy as np
+
+from hpcmp.comm import raise_together
+from hpcmp.engine.fingerprint import names_used
+from hpcmp.engine.loop import PROGRESS_S, Loop
+from hpcmp.errors import ProgramError
+from hpcmp.halo import Mail
+
+PATIENCE = 200  # idle looks for messages before a rank sleeps between them
+NAP_S = 20e-6
+
+
+def why_not(program, bound, n_steps):
+    """Why a program cannot run without steps, or None. Local."""
+    if n_steps is not None:
+        return "it has no steps; leave out --steps (steps)"
+    if program.reduce or program.until is not None:
+        return "it has no steps after which values could be reduced; this program has reduce or until"
+    if "step" in names_used(*program.functions):
+        return "a function of this program asks for ctx.step"
+    if program.contraction is not None:
+        return None
+    if not program.monotone:
+        return "the program promises neither monotone=True nor contraction=TOLERANCE"
+    if bound.push is None or not bound.fold.is_idempotent:
+        return f"the aggregate {program.aggregate!r} of these messages may not hear one twice"
+    return None
+
+
+class AsyncLoop(Loop):
+    """A run that is one long step."""
+
+    def run(self, n_steps):
+        """Work until no rank has work and no message is on its way. Collective."""
+        error = why_not(self.program, self.bound, n_steps)
+        raise_together(self.comm, ProgramError(f"mode async: {error}") if error else None)
+        self.history.begin_step()
+        counts = self._initialise()
+        if self.exchange is not None:  # ghosts of a contraction start from what their owners send at first
+            self._attempt(self._send_all)
+            self._agree(None, self._ctx())
+            self.exchange.end(self.exchange.begin())
+        self._posted = [a[: self.graph.n_owned].copy() for a in self.bound.sent]
+        mail = Mail(self.graph.halo, self.bound.sent)
+        work = self._contract if self.program.contraction is not None else self._spread
+        self._go_on(mail, work)
+        active, messages = counts["changed"] or self.graph.n_vertices, counts["out_edges"] or self.graph.n_edges
+        self.history.own_rows, self.history.own_bytes = mail.n_rows, mail.n_bytes
+        self.totals.count(halo_rows=mail.n_rows, halo_bytes=mail.n_bytes)
+        counts = self._agree(None, self._ctx())
+        self.history.lap("interior")
+        self.history.end_step(active, messages, counts, self.values)
+        self.step, self.converged = 1, True
+
+    def _go_on(self, mail, work):
+        """Work, send and receive until all ranks have nothing to do."""
+        ended, n_idle, has_work, said = Ended(self.comm), 0, True, time.perf_counter()
+        while True:
+            arrived = mail.receive()
+            if ended.is_failing:
+                has_work = False
+                mail.forget()
+            elif has_work or arrived:
+                self._attempt(lambda: work(mail))
+                has_work = False
+            is_sent = self.error is not None or mail.post()  # else the last messages are still on their way
+            if arrived or not is_sent:
+                n_idle = 0
+            elif ended.ask(mail.n_sent, mail.n_received, self.error is not None):
+                break
+            n_idle += 1
+            if n_idle > PATIENCE:
+                time.sleep(NAP_S)
+            if self.progress and time.perf_counter() - said > PROGRESS_S:
+                said = time.perf_counter()
+                self.progress(f"{mail.n_sent} messages sent by rank 0")
+        mail.close()
+
+    # ------------------------------------------------------------ work
+
+    def _spread(self, mail):
+        """Push changes until nothing changes here."""
+        frontier, b, ctx = self.frontier, self.bound, self._ctx()
+        frontier.way = "push"
+        push = self._push()
+        ghosts = mail.take_ghosts()
+        if len(ghosts):
+            push.tell(ctx, ghosts, len(ghosts))
+            self._settle(ctx)
+        while frontier.n_found:
+            n_edges = sum(frontier.found_edges)
+            senders = frontier.turn()
+            self._map(b.send, b.vertices, ctx, senders, b.sent)
+            mail.mark(senders)
+            push.tell(ctx, senders, n_edges)
+            self._settle(ctx)
+
+    def _contract(self, mail):
+        """Compute all rows until nothing that is sent moves by more than the tolerance."""
+        ctx, n, tolerance = self._ctx(), self.graph.n_owned, self.program.contraction
+        mail.take_ghosts()
+        sent = self.bound.sent
+        while True:
+            before = [a[:n].copy() for a in sent]
+            self._relax(ctx, self.graph.interior)
+            self._relax(ctx, self.graph.boundary)
+            self._send_all()
+            if not any(_moved(a[:n], b, tolerance).any() for a, b in zip(sent, before, strict=True)):
+                break
+        is_new = np.zeros(n, np.bool_)
+        for a, b in zip(sent, self._posted, strict=True):
+            is_new |= _moved(a[:n], b, tolerance).reshape(n, -1).any(axis=1)
+        rows = np.flatnonzero(is_new)
+        for a, b in zip(sent, self._posted, strict=True):
+            b[rows] = a[rows]
+        mail.mark(rows)
+
+    def _send_all(self):
+        b = self.bound
+        self._map(b.send, b.vertices, self._ctx(), self.frontier.everyone, b.sent)
+
+
+def _moved(new, old, tolerance):
+    return np.abs(new.astype(np.float64) - old) > tolerance
+
+
+class Ended:
+    """Sums of messages sent and received, asked for by idle ranks."""
+
+    def __init__(self, comm):
+        self.comm = comm
+        self.mine, self.total = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        self.before, self.request = None, None
+        self.is_failing = False
+
+    def ask(self, n_sent, n_received, has_failed):
+        """Whether all is done; called again and again by an idle rank. Local."""
+        if self.request is None:
+            self.mine[:] = n_sent, n_received, has_failed
+            self.request = self.comm.Iallreduce(self.mine, self.total)
+        if not self.request.Test():
+            return False
+        self.request = None
+        n_sent, n_received, n_failed = self.total.tolist()
+        self.is_failing = n_failed > 0
+        found = (n_sent, n_received, n_failed)
+        is_done = n_sent == n_received and found == self.before
+        self.before = found
+        return is_done
