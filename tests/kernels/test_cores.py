@@ -37,7 +37,7 @@ def test_peeling_and_lowering_give_the_largest_consistent_numbers(pairs, n_owned
     expected, largest = lowered(ptr, src, degree.tolist()), int(degree.max(initial=0))
     core = degree.copy()
     order, place = np.empty(N, np.uint32), np.empty(N, np.uint32)
-    cores.peel(ptr, src, *csr.transpose(ptr, src, N), core, np.zeros(largest + 1, np.uint32), order, place)
+    cores.peel(ptr, src, *csr.transpose(ptr, src, N)[:2], core, np.zeros(largest + 1, np.uint32), order, place)
     assert core.tolist() == expected
     core, count = degree.copy(), np.zeros(largest + 1, np.uint32)
     queue, is_queued = np.arange(n_owned, dtype=np.uint32), np.ones(n_owned, np.bool_)
