@@ -37,6 +37,22 @@ from hpcmp.graph import reversed_edges, with_vertex_field
 WIDTH = 16  # sources of a batch: rows of 128 bytes, two cache lines
 
 
+def _is_open(vertex, ctx):
+    """A search has not come here yet."""
+    for k in range(vertex.depth.size):
+        if vertex.depth[k] < 0:
+            return True
+    return False
+
+
+def _is_next(vertex, ctx):
+    """Of a search whose turn it is to be added up here."""
+    for k in range(vertex.depth.size):
+        if vertex.depth[k] == ctx.last - ctx.step - 1:
+            return True
+    return False
+
+
 def forward(width):
     """Depths and path counts; sources are marked in ``is_source``. Local."""
     return Program(
@@ -50,6 +66,7 @@ def forward(width):
         ),
         only_changed=True,
         active=lambda vertex, ctx: np.any(vertex.is_source),
+        listens=_is_open,
     )
 
 
@@ -64,6 +81,7 @@ def backward(width, neighbours="out"):
         update=lambda vertex, share, ctx: (
             vertex.sigma * share if vertex.depth == ctx.last - ctx.step - 1 else vertex.delta
         ),
+        listens=_is_next,
         neighbours=neighbours,
         params={"last": 0},
     )

@@ -19,6 +19,14 @@ from hpcmp.engine.run import run as run_program
 UNREACHED = int(np.iinfo(np.int64).max)
 
 
+def _is_open(vertex, ctx):
+    """A search has not come here yet."""
+    for k in range(vertex.depth.size):
+        if vertex.depth[k] == UNREACHED:
+            return True
+    return False
+
+
 def program(width, neighbours="in"):
     """So many searches; sources are marked in the field ``is_source``. Local.
 
@@ -38,6 +46,7 @@ def program(width, neighbours="in"):
         update=lambda vertex, nearest, ctx: min(vertex.depth, nearest + 1) if nearest < UNREACHED else vertex.depth,
         only_changed=True,
         active=lambda vertex, ctx: np.any(vertex.is_source),
+        listens=_is_open,
         neighbours=neighbours,
     )
 

@@ -26,8 +26,8 @@ from hpcmp.engine.loop import PROGRESS_S, Loop
 from hpcmp.errors import ProgramError
 from hpcmp.halo import Mail
 
-PATIENCE = 200  # idle looks for messages before a rank sleeps between them
-NAP_S = 20e-6
+PATIENCE = 20  # idle looks for messages before a rank sleeps between them
+NAP_S = 50e-6
 
 
 def why_not(program, bound, n_steps):

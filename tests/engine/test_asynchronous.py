@@ -71,7 +71,11 @@ REFUSED = {
         {},
         "asks for ctx.step",
     ),
-    "global values": (replace(FIXED, reduce={"all": hpcmp.Sum(lambda vertex, ctx: vertex.value)}), {}, "values could be"),
+    "global values": (
+        replace(FIXED, reduce={"all": hpcmp.Sum(lambda vertex, ctx: vertex.value)}),
+        {},
+        "values could be",
+    ),
 }
 
 
