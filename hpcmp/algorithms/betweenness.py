@@ -39,7 +39,7 @@ WIDTH = 16  # sources of a batch: rows of 128 bytes, two cache lines
 
 def _is_open(vertex, ctx):
     """A search has not come here yet."""
-    for k in range(vertex.depth.size):
+    for k in range(vertex.depth.size):  # noqa: SIM110 (compiled functions have no generators)
         if vertex.depth[k] < 0:
             return True
     return False
@@ -47,7 +47,7 @@ def _is_open(vertex, ctx):
 
 def _is_next(vertex, ctx):
     """Of a search whose turn it is to be added up here."""
-    for k in range(vertex.depth.size):
+    for k in range(vertex.depth.size):  # noqa: SIM110 (compiled functions have no generators)
         if vertex.depth[k] == ctx.last - ctx.step - 1:
             return True
     return False

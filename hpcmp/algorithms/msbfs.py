@@ -21,7 +21,7 @@ UNREACHED = int(np.iinfo(np.int64).max)
 
 def _is_open(vertex, ctx):
     """A search has not come here yet."""
-    for k in range(vertex.depth.size):
+    for k in range(vertex.depth.size):  # noqa: SIM110 (compiled functions have no generators)
         if vertex.depth[k] == UNREACHED:
             return True
     return False

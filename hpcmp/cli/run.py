@@ -6,6 +6,7 @@ EXAMPLES = (
     "mpirun -n 4 hpcmp run bfs web.h5 --source 17 --verify -o depth.h5",
     "hpcmp run pagerank web.h5 --set variant=networkx --set damping=0.9",
     "mpirun -n 2 hpcmp run heat.py:heat grid.h5 --steps 100 -o heat.h5     (your own program)",
+    "mpirun -n 4 hpcmp run sssp roads.h5 --source 17 --mode async         (no rank waits for another)",
     "hpcmp run heat.py:heat small.h5 --steps 3 --check                     (as plain Python: print, pdb)",
 )
 
@@ -22,7 +23,11 @@ def add_arguments(parser):
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or option of the program"
     )
     parser.add_argument("--source", type=int, metavar="ID", help="short for --set source=ID")
-    parser.add_argument("--mode", default="auto", help="for programs with only_changed: auto (default), step, frontier")
+    parser.add_argument(
+        "--mode",
+        default="auto",
+        help="auto (default), step; with only_changed: frontier; for monotone programs and contractions: async",
+    )
     parser.add_argument("--check", action="store_true", help="run the functions as plain Python")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
     parser.add_argument("--no-overlap", action="store_true", help="wait for halos before computing (changes no bit)")

@@ -1,6 +1,7 @@
 """Folds of messages against the naive twins, and segments against whole rows."""
 
 import math
+from collections import Counter
 
 import naive
 import numpy as np
@@ -20,6 +21,7 @@ KINDS = {
     "bool": (np.bool_, st.booleans()),
 }
 SINGLE = [(name, kind) for name in ("sum", "min", "max", "mean", "std", "count", "any", "all") for kind in KINDS]
+COMPILED_MODE = kernel(g.most_frequent)
 PAIRS = ("argmin", "argmax", "softmax_sum")
 
 
@@ -173,3 +175,12 @@ def test_messages_an_aggregate_does_not_take_are_refused(name, kinds, text):
     with pytest.raises(ProgramError) as caught:
         g.make_fold(name, kinds)
     assert text in str(caught.value)
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1), max_size=90), st.integers(0, 3))
+def test_mode_is_the_smallest_of_the_most_frequent_however_it_is_counted(few, times):
+    messages = np.array((few + few[:3]) * (1 + times), np.int64)  # shorter and longer than what is sorted
+    counts = Counter(messages.tolist())
+    best = max(counts.values(), default=0)
+    expected = min((m for m, n in counts.items() if n == best), default=g.INT_MIN)
+    assert COMPILED_MODE(messages.copy()) == expected
