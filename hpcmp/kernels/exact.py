@@ -142,4 +142,4 @@ def rounded(total):
         fraction += 1
     if place - 1074 > 1023 or (place - 1074 == 1023 and fraction >> 53):
         return sign * np.inf
-    return sign * math.ldexp(np.float64(fraction), place - 52 - 1074)
+    return sign * math.ldexp(np.float64(fraction), int(place - 52 - 1074))
