@@ -23,7 +23,6 @@ from hpcmp.comm import world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
-os.environ["HPCMP_CHECK_TYPES"] = "1" if WORLD.size == 1 else "0"  # it takes longer than a small kernel
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size]
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it

@@ -41,6 +41,7 @@ def run(comm, args):
     import time
 
     from hpcmp import algorithms
+    from hpcmp.cli import probes
     from hpcmp.cli.common import parse_settings
     from hpcmp.cli.output import note
     from hpcmp.comm import together
@@ -58,6 +59,8 @@ def run(comm, args):
             raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")
     if args.output is not None:
         check_writable(comm, args.output, args.graph, args.program.rpartition(":")[0])
+    if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
+        note(comm, f"note: {complaint}")
     how = {"steps": args.steps, "threads": args.threads}
     runs_steps = {
         "mode": args.mode,

@@ -357,5 +357,5 @@ def test_algorithms_are_found_by_name_with_their_options():
     for name in ALGORITHMS:
         assert find(name).run.__doc__ and find(name).verify.__doc__
     assert find("nothing") is None
-    assert options(pagerank) == {"damping": 0.85, "variant": "ldbc", "tolerance": None}
+    assert options(pagerank) == {"damping": 0.85, "variant": "ldbc", "tolerance": None, "dtype": "float64"}
     assert options(bfs) == {"source": 0}
