@@ -22,7 +22,7 @@ from hpcmp.errors import ProgramError
 from hpcmp.kernels import exact
 
 FIELDS = ("weight",)  # edge fields that are read
-DELTA_SHARE = 8  # of the mean weight over the mean degree; measured on Kronecker graphs
+DELTA_SHARE = 16  # of the mean weight over the mean degree; measured on Kronecker graphs
 
 
 def distance_over(sent, receiver, edge, ctx):
