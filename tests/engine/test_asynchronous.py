@@ -6,7 +6,7 @@ import numpy as np
 import programs as p
 import pytest
 from building import agreed_error, build, same_on_all
-from graphs import GRAPHS, NAMES
+from graphs import GRAPHS
 
 import hpcmp
 from hpcmp.algorithms import pagerank
@@ -24,7 +24,7 @@ def burnt(vertex, smallest, ctx):
     return min(vertex.label, smallest)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "no_edges"])
+@pytest.mark.parametrize("name", ["empty", "undirected", "zoo"])
 @pytest.mark.parametrize("program", [SPREAD, NEAR], ids=["spread", "near"])
 def test_monotone_programs_end_in_the_bits_of_the_step_loop(comm, program, name):
     graph = build(comm, GRAPHS[name], method="hash")
@@ -40,7 +40,7 @@ def test_monotone_programs_end_in_the_bits_of_the_step_loop(comm, program, name)
 
 def test_many_runs_one_after_the_other_leave_no_message_to_the_next(comm):
     graph = build(comm, GRAPHS["random"], method="hash")
-    digests = {hpcmp.run(SPREAD, graph, mode="async").digest for _ in range(20)}
+    digests = {hpcmp.run(SPREAD, graph, mode="async").digest for _ in range(10)}
     assert digests == {hpcmp.run(SPREAD, graph).digest}
 
 
