@@ -27,7 +27,7 @@ from hpcmp.engine.push import Push
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import state_hash
 from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.kernels import csr
+from hpcmp.kernels import csr, exact
 
 PROGRESS_S = 5.0
 MIN_MAPPED_ROWS = 4096  # fewer are done before another thread has woken up
@@ -250,8 +250,8 @@ class Loop:
             self.totals.count(digest=state_hash(self.graph.id[: self.graph.n_owned], b.state))
 
     def _add_shares(self, name, add_rows, n):
-        """Let threads add up their rows apart, then all shares."""
-        if self.threads.n_threads == 1 or n <= MIN_MAPPED_ROWS:
+        """Let threads add up their rows apart, then all shares; so too more rows than one share can hold."""
+        if n <= MIN_MAPPED_ROWS or (self.threads.n_threads == 1 and n <= exact.MAX_ADDS):
             add_rows(self.totals.shares[name], 0, n)
             return
         shares = []
