@@ -86,6 +86,11 @@ def kernel(function):
     return dispatcher
 
 
+def kernel_if(compiled, function):
+    """``kernel(function)``, or the function itself for plain Python. Local."""
+    return kernel(function) if compiled else function
+
+
 def inlined(function):
     """Mark a function that kernels call; plain Python stays callable. Local."""
     if function not in _INLINED:  # a second mark would be a second candidate for every call of it

@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import hpcmp
-from hpcmp import algorithms, generate, jit
-from hpcmp.engine.fingerprint import fingerprint
+from hpcmp import algorithms, generate
 from hpcmp.io.table import EdgeTable
-from hpcmp.kernels import csr, loops
+from hpcmp.kernels import csr
 
 RANKS = (1, 2, 3, 4, 7)
 ORDERS = ("sorted", "shuffled")
@@ -136,26 +135,9 @@ def table_in(comm, columns, order):
     )
 
 
-def keep_kernels():
-    """Let later runs of this process use the kernels of earlier ones. Local.
-
-    Loading the same machine code from disk takes 50 to 300 ms a run here, of which there are many.
-    """
-    kept, make = {}, jit.kernel
-
-    def kernel(function):
-        key = fingerprint(function)
-        if key not in kept:
-            kept[key] = make(function)
-        return kept[key]
-
-    loops.kernel = jit.kernel = kernel
-
-
 def digests(comm):
     """program -> digest -> settings that gave it. Collective."""
     csr.CHUNK_WORK = CHUNK_WORK
-    keep_kernels()
     columns = whole_table(comm)
     found = {name: {} for name in PROGRAMS}
     for order in ORDERS:

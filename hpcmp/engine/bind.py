@@ -19,7 +19,7 @@ from hpcmp.engine.program import CONTEXT, fills_rows, type_of_field, types_of
 from hpcmp.engine.reduce import absorber, share_of
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE
-from hpcmp.kernels import csr, exact, loops
+from hpcmp.kernels import csr, exact, forms, maps, pull, push
 from hpcmp.kernels.access import record, rows_at, scalars_at, views_at
 from hpcmp.kernels.aggregates import MODE, Collect, make_fold
 
@@ -165,15 +165,15 @@ class _Binder:
         """Kernel that writes what a (vertex, ctx) function gives to arrays."""
         f = self._own(function)
         if all(a.ndim == 1 for a in out) and not fills_rows(function, 2):
-            loop = loops.make_map(f, _reader(vertices), self.key, self.compiled)
+            loop = maps.make_map(f, _reader(vertices), self.key, self.compiled)
         else:
             if fills_rows(function, 2):
-                f = loops.map_by_row(f)
+                f = forms.map_by_row(f)
             else:
                 self._needs_uniform(name, out)
                 self._check_channels(name, function)
-                f = loops.map_by_channel(f, out[0].shape[1])
-            loop = loops.make_row_map(f, self.key, self.compiled)
+                f = forms.map_by_channel(f, out[0].shape[1])
+            loop = maps.make_row_map(f, self.key, self.compiled)
         return self._compiled(name, loop, vertices, self.ctx, self.rows, out, 0, 0)
 
     def _send_state(self):
@@ -198,7 +198,7 @@ class _Binder:
             if not declared:
                 raise ProgramError("send fills rows of unknown width; declare sent=(dtype, width)")
             return tuple(np.zeros(n if w is None else (n, w), t) for t, w in declared)
-        kinds = self._returned("send", loops.make_probe(self._own(send), *self._seen()), self.bound.vertices, self.ctx)
+        kinds = self._returned("send", maps.make_probe(self._own(send), *self._seen()), self.bound.vertices, self.ctx)
         if declared and len(declared) != len(kinds):
             raise ProgramError(f"send gives {len(kinds)} values, sent declares {len(declared)}")
         dtypes = [t for t, _ in declared] if declared else [self._travels_as(k) for k in kinds]
@@ -212,12 +212,12 @@ class _Binder:
     def _whole_rows(self, name, function, values):
         """Kernel that writes one value a vertex, vector fields seen whole."""
         vertices = self.bound.vertices
-        loop = loops.make_map(self._own(function), _reader(vertices), self.key, self.compiled)
+        loop = maps.make_map(self._own(function), _reader(vertices), self.key, self.compiled)
         return self._compiled(name, loop, vertices, self.ctx, self.rows, (values,), 0, 0)
 
     def _reducer(self, name, reducer):
         label, share, vertices = f"reduce[{name!r}]", share_of(reducer), (self.bound.vertices,)
-        make = loops.make_pair_total if reducer.is_of_change else loops.make_total
+        make = maps.make_pair_total if reducer.is_of_change else maps.make_total
         if reducer.is_of_change:
             vertices = (state_record(self.bound.state),) * 2
         loop = make(self._own(reducer.function), absorber(reducer), self.key, self.compiled)
@@ -230,9 +230,9 @@ class _Binder:
         for name, f, plain in (("message", self._messages()[0], 4), ("update", p.update, 3)):
             if fills_rows(f, plain):
                 raise ProgramError(f"{name} fills rows, but no state field is a vector; return the value instead")
-        message = loops.by_relation(*self._by_relation([self._own(m) for m in self._messages()]))
+        message = forms.by_relation(*self._by_relation([self._own(m) for m in self._messages()]))
         kinds = self._returned(
-            "message", loops.make_message_probe(message, *self._seen()), b.sent, b.vertices, b.edges, self.ctx
+            "message", maps.make_message_probe(message, *self._seen()), b.sent, b.vertices, b.edges, self.ctx
         )
         message, kinds = self._labelled(message, kinds)
         update, listens, read = self._own(p.update), self._listens(), _reader(b.vertices)
@@ -241,23 +241,23 @@ class _Binder:
         if isinstance(collect, Collect):
             if len(kinds) != 1:
                 raise ProgramError(f"a Collect takes messages of one value, not {len(kinds)}")
-            step = loops.make_collect_step(message, self._own(collect.function), kinds[0].type, update, *args)
+            step = pull.make_collect_step(message, self._own(collect.function), kinds[0].type, update, *args)
             return self._compiled_step(step)
         fold = make_fold(p.aggregate, kinds)
         if p.only_changed and fold.is_exact:
             self._pushing(message, fold, update, listens, read)
         if p.bucket is not None:
             self._bucketing(fold, read)
-        return self._compiled_step(loops.make_scalar_step(message, fold, update, *args))
+        return self._compiled_step(pull.make_scalar_step(message, fold, update, *args))
 
     def _pushing(self, message, fold, update, listens, read):
         b, g, none = self.bound, self.graph, self.rows
         acc, out = accumulators(fold, 0), tuple(b.state.values())
-        push = loops.make_push(message, fold, listens, read, self.key, self.compiled)
-        settle = loops.make_settle(fold, update, read, self.key, self.compiled)
+        tell = push.make_push(message, fold, listens, read, self.key, self.compiled)
+        settle = push.make_settle(fold, update, read, self.key, self.compiled)
         ctx, flags = self.ctx, self.flags
         b.push = self._compiled(
-            "message", push, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, none, 0, 0
+            "message", tell, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, none, 0, 0
         )
         b.settle = self._compiled("update", settle, b.vertices, acc, flags, ctx, none, out, g.out_degree, none, 0, 0)
         b.fold = fold
@@ -267,13 +267,13 @@ class _Binder:
         if not fold.is_idempotent:
             raise ProgramError(f"bucket delays messages, which aggregate {p.aggregate!r} does not allow")
         args = (self._own(p.bucket), read, self.key, self.compiled)
-        split, lowest = loops.make_split(*args), loops.make_lowest(*args)
+        split, lowest = push.make_split(*args), push.make_lowest(*args)
         vertices_and_rows = (b.vertices, self.ctx, rows, flags)
         b.split = self._compiled("bucket", split, *vertices_and_rows, True, 0.0, self.graph.out_degree, rows, rows)
         b.lowest = self._compiled("bucket", lowest, *vertices_and_rows)
 
     def _listens(self):
-        return loops.always if self.program.listens is None else self._own(self.program.listens)
+        return forms.always if self.program.listens is None else self._own(self.program.listens)
 
     def _vector_step(self):
         p, b = self.program, self.bound
@@ -291,28 +291,28 @@ class _Binder:
             if len(widths) != 1 or None in widths:
                 raise ProgramError("the rows that message fills must have one width; declare received=(dtype, width)")
             width = widths.pop()
-            message = loops.rows_by_relation(*self._by_relation([loops.message_by_row(m) for m in own]))
+            message = forms.rows_by_relation(*self._by_relation([forms.message_by_row(m) for m in own]))
         else:
-            probe = loops.make_message_probe(loops.by_relation(*self._by_relation(own)), *self._seen())
+            probe = maps.make_message_probe(forms.by_relation(*self._by_relation(own)), *self._seen())
             for user in users:
                 self._check_channels("message", user)
             kinds, width = self._returned("message", probe, b.sent, b.vertices, b.edges, self.ctx), self.width
-            message = loops.by_relation(*self._by_relation(own))
+            message = forms.by_relation(*self._by_relation(own))
         is_row_update = fills_rows(p.update, 3)
         if is_row_update:
-            update = loops.update_by_row(self._own(p.update))
+            update = forms.update_by_row(self._own(p.update))
         else:
             self._needs_uniform("update", tuple(b.state.values()))
             if width != self.width:
                 raise ProgramError(f"messages have {width} channels, the state {self.width}; let update fill rows")
             self._check_channels("update", p.update)
-            update = loops.update_by_channel(self._own(p.update), width)
-        forms = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
+            update = forms.update_by_channel(self._own(p.update), width)
+        readers = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
         fold, listens = make_fold(p.aggregate, kinds), self._listens()
         more = (width, kinds, p.only_changed, self.key, self.compiled)
         if is_row_message:
-            return self._compiled_step(loops.make_row_step(message, fold, update, listens, forms, *more))
-        return self._compiled_step(loops.make_channel_step(message, fold, update, listens, forms[1], *more))
+            return self._compiled_step(pull.make_row_step(message, fold, update, listens, readers, *more))
+        return self._compiled_step(pull.make_channel_step(message, fold, update, listens, readers[1], *more))
 
     def _messages(self):
         if self.program.messages:
@@ -416,7 +416,7 @@ class _Binder:
 
 def accumulators(fold, n_rows):
     """What rows have heard so far, nothing: tuple of (n_rows,) arrays. Local."""
-    kinds = loops.kinds_of(fold.identity)
+    kinds = forms.kinds_of(fold.identity)
     return tuple(np.full(n_rows, value, kind) for value, kind in zip(fold.identity, kinds, strict=True))
 
 

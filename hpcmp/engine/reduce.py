@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcmp.engine.program import All, Any, Min, Sum
 from hpcmp.kernels import exact
-from hpcmp.kernels.loops import keep_largest
+from hpcmp.kernels.maps import keep_largest
 
 COUNTERS = ("failed", "changed", "out_edges", "waiting", "halo_rows", "halo_bytes", "digest")
 NOTHING = np.array([-np.inf, 0.0])  # the largest of no values, and whether one was nan
