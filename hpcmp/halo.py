@@ -7,26 +7,23 @@ home and folds them into the owned ones:
 
     <forward x, y> == <x, reverse y>
 
-Buffers and persistent requests are a second object, one per row layout and
-exchange in flight, kept for the next exchange of the same layout. `bind` makes
-one for arrays that are exchanged again and again: the ghosts of a single array
-are then received where they lie, and rows that lie together are sent from there.
+What is in flight is a second object: `Buffers`, kept for the next exchange of
+the same row layout, or those of an `Exchange`.
 """
 
-import time
-import weakref
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hpcmp import changed_rows
 from hpcmp.comm import TAG_HALO, owner_of, raise_together, row_type, sparse_exchange
-from hpcmp.dtypes import GID, LID
+from hpcmp.dtypes import GID
 from hpcmp.errors import GraphError
+from hpcmp.exchange import Buffers, Exchange, Pending, PendingChanged, layout_of
 
 FOLDS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
-TAG_MAIL = TAG_HALO - 3
-HEADER = np.dtype(np.int64)  # rows that follow in a message of changed rows
-POSITION = np.dtype(np.uint32)  # place in the list of rows agreed with the peer
+TAG_CHANGED, TAG_RAGGED = TAG_HALO - 1, TAG_HALO - 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,16 @@ class Halo:
     def n_send(self):
         return len(self.send_rows)
 
+    def sends(self):
+        """Ranks that keep ghosts of our rows, each with these rows. Local."""
+        for k, rank in enumerate(self.send_ranks):
+            yield int(rank), self.send_rows[self.send_ptr[k] : self.send_ptr[k + 1]]
+
+    def receives(self):
+        """Owners of our ghosts, each with the bounds of its ghosts among all. Local."""
+        for k, rank in enumerate(self.recv_ranks):
+            yield int(rank), int(self.recv_ptr[k]), int(self.recv_ptr[k + 1])
+
     def forward_begin(self, x):
         """Start copying owned rows of x to their ghosts. Collective.
 
@@ -65,32 +72,22 @@ class Halo:
         Pending
             Give it to `forward_end` with the same x.
         """
-        return self._forward_begin(x, None)
-
-    def _forward_begin(self, x, buffers):
-        arrays = self._checked(x)
+        arrays = self.checked(x)
         if not self.n_send and not self.n_ghost:
             return Pending(None, (), 0, 0)
-        buffers = buffers or self._take(arrays)
-        for lo, hi in buffers.packed:
-            for home, a in zip(buffers.homes, arrays, strict=True):
-                np.take(a, self.send_rows[lo:hi], axis=0, out=home[lo:hi], mode="clip")
-        buffers.start(buffers.forward)
-        return Pending(buffers, buffers.forward, self.n_send, self.n_send * buffers.home.itemsize)
+        return self._take(arrays).begin_forward(arrays)
 
     def forward_end(self, x, pending):
         """Wait for the ghosts of x. Collective."""
         pending.wait()
-        if pending.buffers is None or pending.buffers.bound is not None:
-            return
-        for away, a in zip(pending.buffers.aways, _tuple(x), strict=True):
-            a[self.n_owned :] = away
-        self._give(pending.buffers)
+        if pending.buffers is not None:
+            pending.buffers.write_ghosts(_tuple(x))
+            self._give(pending.buffers)
 
     def bind(self, x):
         """Prepare to forward the same arrays often; see `Exchange`. Collective."""
-        arrays = self._checked(x)
-        return Exchange(self, arrays, self._new_buffers(_layout(arrays), arrays))
+        arrays = self.checked(x)
+        return Exchange(self, arrays, self._new_buffers(layout_of(arrays), arrays))
 
     def forward(self, x):
         """Fill the ghosts of x now; returns the finished `Pending`. Collective."""
@@ -100,12 +97,8 @@ class Halo:
 
     def reverse_begin(self, x):
         """Start sending the ghost rows of x to their owners. Collective."""
-        arrays = self._checked(x)
-        buffers = self._take(arrays)
-        for away, a in zip(buffers.aways, arrays, strict=True):
-            away[:] = a[self.n_owned :]
-        buffers.start(buffers.reverse)
-        return Pending(buffers, buffers.reverse, self.n_ghost, self.n_ghost * buffers.away.itemsize)
+        arrays = self.checked(x)
+        return self._take(arrays).begin_reverse(arrays)
 
     def reverse_end(self, x, pending, fold="sum"):
         """Fold what came back into the owned rows of x, by peer. Collective.
@@ -115,8 +108,7 @@ class Halo:
         """
         pending.wait()
         for home, a in zip(pending.buffers.homes, _tuple(x), strict=True):
-            for k in range(len(self.send_ranks)):  # one peer names a row once, so this fold has no races
-                lo, hi = self.send_ptr[k], self.send_ptr[k + 1]
+            for lo, hi in itertools.pairwise(self.send_ptr):  # one peer names a row once, so this fold has no races
                 rows = self.send_rows[lo:hi]
                 a[rows] = FOLDS[fold](a[rows], home[lo:hi])
         self._give(pending.buffers)
@@ -130,25 +122,20 @@ class Halo:
     def changed_begin(self, x, changed):
         """Start a forward of only those owned rows that changed. Collective.
 
-        A message holds the number of rows, which rows (offsets, or one bit
-        per agreed row once more than 1 in 32 changed) and the rows.
-
         Parameters
         ----------
         x : as for `forward_begin`
         changed : bool (n_local,)
         """
-        arrays = self._checked(x)
-        row_bytes = sum(_row_bytes(a) for a in arrays)
+        arrays = self.checked(x)
+        row_bytes = sum(changed_rows.row_bytes(a) for a in arrays)
         received, requests, n_rows, n_bytes = [], [], 0, 0
-        for k, rank in enumerate(self.recv_ranks):
-            n_listed = int(self.recv_ptr[k + 1] - self.recv_ptr[k])
-            received.append(np.empty(_longest_message(n_listed, row_bytes), np.uint8))
-            requests.append(self.comm.Irecv(received[-1], source=int(rank), tag=TAG_HALO - 1))
-        for k, rank in enumerate(self.send_ranks):
-            rows = self.send_rows[self.send_ptr[k] : self.send_ptr[k + 1]]
-            message, n_picked = _pack_changed(arrays, rows, changed[rows])
-            requests.append(self.comm.Isend(message, dest=int(rank), tag=TAG_HALO - 1))
+        for rank, lo, hi in self.receives():
+            received.append(np.empty(changed_rows.longest(hi - lo, row_bytes), np.uint8))
+            requests.append(self.comm.Irecv(received[-1], source=rank, tag=TAG_CHANGED))
+        for rank, rows in self.sends():
+            message, n_picked = changed_rows.pack(arrays, rows, changed[rows])
+            requests.append(self.comm.Isend(message, dest=rank, tag=TAG_CHANGED))
             received.append(message)  # kept alive until the send is done
             n_rows += n_picked
             n_bytes += message.nbytes
@@ -159,10 +146,8 @@ class Halo:
         pending.wait()
         arrays = _tuple(x)
         changed[self.n_owned :] = False
-        for k in range(len(self.recv_ranks)):
-            first = self.n_owned + int(self.recv_ptr[k])
-            n_listed = int(self.recv_ptr[k + 1] - self.recv_ptr[k])
-            _unpack_changed(arrays, first, n_listed, pending.messages[k], changed)
+        for message, (_, lo, hi) in zip(pending.messages, self.receives(), strict=False):  # sent ones follow
+            changed_rows.unpack(arrays, self.n_owned + lo, hi - lo, message, changed)
 
     def forward_ragged(self, ptr, values):
         """Copy rows of varying length to the ghosts. Collective.
@@ -184,26 +169,19 @@ class Halo:
         ghost_values = np.empty(int(ghost_ptr[-1]), values.dtype)
         unit = row_type(values)
         requests, kept = [], []
-        for k, rank in enumerate(self.recv_ranks):
-            part = ghost_values[ghost_ptr[self.recv_ptr[k]] : ghost_ptr[self.recv_ptr[k + 1]]]
-            requests.append(self.comm.Irecv([part, unit], source=int(rank), tag=TAG_HALO - 2))
-        for k, rank in enumerate(self.send_ranks):
-            rows = self.send_rows[self.send_ptr[k] : self.send_ptr[k + 1]]
+        for rank, lo, hi in self.receives():
+            part = ghost_values[ghost_ptr[lo] : ghost_ptr[hi]]
+            requests.append(self.comm.Irecv([part, unit], source=rank, tag=TAG_RAGGED))
+        for rank, rows in self.sends():
             kept.append(values[ranges(ptr[rows], length[rows])])
-            requests.append(self.comm.Isend([kept[-1], unit], dest=int(rank), tag=TAG_HALO - 2))
+            requests.append(self.comm.Isend([kept[-1], unit], dest=rank, tag=TAG_RAGGED))
         if requests:
             type(requests[0]).Waitall(requests)
         unit.Free()
         return ghost_ptr, ghost_values
 
-    def close(self):
-        """Free the requests of all buffers. Local."""
-        for buffers in self.made:
-            buffers.close()
-        self.made.clear()
-        self.idle.clear()
-
-    def _checked(self, x):
+    def checked(self, x):
+        """The array or arrays of x as a tuple, each as long as the graph here. Local."""
         arrays = _tuple(x)
         for a in arrays:
             if len(a) != self.n_local:
@@ -213,8 +191,15 @@ class Halo:
                 )
         return arrays
 
+    def close(self):
+        """Free the requests of all buffers. Local."""
+        for buffers in self.made:
+            buffers.close()
+        self.made.clear()
+        self.idle.clear()
+
     def _take(self, arrays):
-        layout = _layout(arrays)
+        layout = layout_of(arrays)
         idle = self.idle.setdefault(layout, [])
         if idle:  # the lowest tag: ranks may have ended exchanges in different orders
             return idle.pop(min(range(len(idle)), key=lambda k: idle[k].tag))
@@ -229,164 +214,6 @@ class Halo:
 
     def _give(self, buffers):
         self.idle[buffers.home.dtype].append(buffers)
-
-
-class Buffers:
-    """Send and receive rows of one layout, with persistent requests both ways.
-
-    With ``bound``, of these arrays only; a single one's ghosts then need no
-    second place.
-    """
-
-    def __init__(self, halo, layout, tag, bound=None):
-        self.tag = tag
-        self.bound = bound if bound is not None and len(bound) == 1 else None
-        self.home = np.empty(halo.n_send, layout)  # our rows, as peers see them
-        if self.bound is None:
-            self.away = np.empty(halo.n_ghost, layout)  # their rows, as we see them
-        else:
-            self.away = _as_rows(bound[0][halo.n_owned :], layout)
-        self.homes = [self.home[name] for name in layout.names]
-        self.aways = [self.away[name] for name in layout.names]
-        self.row = row_type(self.home)
-        comm = halo.comm
-        self.packed, outer = [], []
-        for k, (rank, rows) in enumerate(_runs(halo.send_ranks, halo.send_ptr, self.home, self.row)):
-            lo, hi = int(halo.send_ptr[k]), int(halo.send_ptr[k + 1])
-            first, last = int(halo.send_rows[lo]), int(halo.send_rows[hi - 1])
-            if self.bound is not None and last - first == hi - 1 - lo:  # they ascend, so they lie together
-                rows = [_as_rows(bound[0][first : last + 1], layout).view(np.uint8), hi - lo, self.row]
-            else:
-                self.packed.append((lo, hi))
-            outer.append((rank, rows))
-        inner = list(_runs(halo.recv_ranks, halo.recv_ptr, self.away, self.row))
-        self.forward = [comm.Recv_init(rows, rank, tag) for rank, rows in inner]
-        self.forward += [comm.Send_init(rows, rank, tag) for rank, rows in outer]
-        self.reverse = [comm.Recv_init(rows, rank, tag + 1) for rank, rows in outer]
-        self.reverse += [comm.Send_init(rows, rank, tag + 1) for rank, rows in inner]
-        # Freeing is local; MPI complains of requests that are left when it ends.
-        self.close = weakref.finalize(self, _free, self.forward + self.reverse, self.row)
-
-    def start(self, requests):
-        """Start all requests of one direction. Local."""
-        if requests:
-            type(requests[0]).Startall(requests)
-
-
-class Exchange:
-    """Forwards of the same arrays; begin and end in turn."""
-
-    def __init__(self, halo, arrays, buffers):
-        self.halo, self.arrays, self.buffers = halo, arrays, buffers
-
-    def begin(self):
-        """`Halo.forward_begin` of these arrays. Collective."""
-        return self.halo._forward_begin(self.arrays, self.buffers)
-
-    def end(self, pending):
-        """`Halo.forward_end` of these arrays. Collective."""
-        pending.wait()
-        if pending.buffers is not None and self.buffers.bound is None:
-            for away, a in zip(self.buffers.aways, self.arrays, strict=True):
-                a[self.halo.n_owned :] = away
-
-    def close(self):
-        """Free the requests. Local."""
-        self.halo.made.remove(self.buffers)
-        self.buffers.close()
-
-
-class Mail:
-    """Rows of the same arrays that go to their ghosts one by one, at no fixed time.
-
-    A rank posts what it marked and takes what has come; nobody waits.
-    """
-
-    def __init__(self, halo, x):
-        self.halo, self.arrays = halo, halo._checked(x)
-        self.dirty = np.zeros(halo.n_owned, np.bool_)
-        self.arrived = np.zeros(halo.n_local, np.bool_)
-        self.requests, self.kept = [], []
-        self.n_sent = self.n_received = self.n_rows = self.n_bytes = 0
-
-    def mark(self, rows):
-        """Owned rows that peers should get. Local."""
-        self.dirty[rows] = True
-
-    def forget(self):
-        """Nothing marked shall be posted. Local."""
-        self.dirty[:] = False
-
-    def post(self):
-        """Post what is marked, once all posted before has left; whether all has. Local."""
-        if self.requests and not type(self.requests[0]).Testall(self.requests):
-            return False
-        self.requests, self.kept = [], []
-        if not len(self.halo.send_rows) or not self.dirty.any():
-            return True
-        for k, rank in enumerate(self.halo.send_ranks):
-            rows = self.halo.send_rows[self.halo.send_ptr[k] : self.halo.send_ptr[k + 1]]
-            is_marked = self.dirty[rows]
-            if is_marked.any():
-                message, n_picked = _pack_changed(self.arrays, rows, is_marked)
-                self.requests.append(self.halo.comm.Isend(message, dest=int(rank), tag=TAG_MAIL))
-                self.kept.append(message)
-                self.n_sent += 1
-                self.n_rows += n_picked
-                self.n_bytes += message.nbytes
-        self.dirty[:] = False
-        return not self.requests
-
-    def receive(self):
-        """Write the ghosts that have come; whether any has. Local."""
-        from mpi4py import MPI
-
-        status, n_before = MPI.Status(), self.n_received
-        while (message := self.halo.comm.Improbe(tag=TAG_MAIL, status=status)) is not None:
-            content = np.empty(status.Get_count(MPI.BYTE), np.uint8)
-            message.Recv([content, MPI.BYTE])
-            k = int(np.searchsorted(self.halo.recv_ranks, status.Get_source()))
-            lo, hi = int(self.halo.recv_ptr[k]), int(self.halo.recv_ptr[k + 1])
-            _unpack_changed(self.arrays, self.halo.n_owned + lo, hi - lo, content, self.arrived)
-            self.n_received += 1
-        return self.n_received > n_before
-
-    def take_ghosts(self):
-        """Ghosts that have come since the last call: uint32. Local."""
-        rows = np.flatnonzero(self.arrived)
-        self.arrived[rows] = False
-        return rows.astype(LID)
-
-    def close(self):
-        """Wait until all that was posted has left. Local."""
-        if self.requests:
-            type(self.requests[0]).Waitall(self.requests)
-
-
-@dataclass
-class Pending:
-    """An exchange in flight, and what it carries from this rank."""
-
-    buffers: Buffers
-    requests: list
-    n_rows: int
-    n_bytes: int
-    wait_s: float = 0.0
-
-    def wait(self):
-        """Wait until all rows have come and gone. Local."""
-        start = time.perf_counter()
-        if self.requests:
-            type(self.requests[0]).Waitall(self.requests)
-        self.wait_s = time.perf_counter() - start
-
-
-class PendingChanged(Pending):
-    """A `changed_begin` in flight; ``messages`` are received ones first."""
-
-    def __init__(self, requests, messages, n_rows, n_bytes):
-        super().__init__(None, requests, n_rows, n_bytes)
-        self.messages = messages
 
 
 def build(comm, gid_bounds, ghosts):
@@ -431,65 +258,5 @@ def ranges(starts, lengths):
     return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
 
 
-def _free(requests, row):
-    for request in requests:
-        request.Free()
-    row.Free()
-
-
 def _tuple(x):
     return x if isinstance(x, tuple) else (x,)
-
-
-def _layout(arrays):
-    return np.dtype([(f"f{k}", a.dtype, a.shape[1:]) for k, a in enumerate(arrays)])
-
-
-def _as_rows(a, layout):
-    return a.reshape(len(a) * int(np.prod(a.shape[1:], dtype=np.int64))).view(layout)
-
-
-def _row_bytes(a):
-    return a.dtype.itemsize * int(np.prod(a.shape[1:], dtype=np.int64))
-
-
-def _runs(ranks, ptr, rows, row):
-    for k, rank in enumerate(ranks):
-        yield int(rank), [rows[ptr[k] : ptr[k + 1]].view(np.uint8), int(ptr[k + 1] - ptr[k]), row]
-
-
-def _uses_bits(n_picked, n_listed):
-    return n_picked > n_listed / 32 + 2  # a bit per listed row is then shorter than 32 bits per picked one
-
-
-def _which_bytes(n_picked, n_listed):
-    return -(-n_listed // 8) if _uses_bits(n_picked, n_listed) else n_picked * POSITION.itemsize
-
-
-def _longest_message(n_listed, row_bytes):
-    return HEADER.itemsize + max(-(-n_listed // 8), (n_listed // 32 + 2) * POSITION.itemsize) + n_listed * row_bytes
-
-
-def _pack_changed(arrays, rows, is_changed):
-    picked = np.flatnonzero(is_changed)
-    bits = _uses_bits(len(picked), len(rows))
-    which = np.packbits(is_changed) if bits else picked.astype(POSITION).view(np.uint8)
-    parts = [np.array([len(picked)], HEADER).view(np.uint8), which]
-    parts += [np.ascontiguousarray(a[rows[picked]]).view(np.uint8).reshape(-1) for a in arrays]
-    return np.concatenate(parts), len(picked)
-
-
-def _unpack_changed(arrays, first, n_listed, message, changed):
-    n_picked = int(message[: HEADER.itemsize].view(HEADER)[0])
-    at = HEADER.itemsize
-    which = message[at : at + _which_bytes(n_picked, n_listed)]
-    at += len(which)
-    if _uses_bits(n_picked, n_listed):
-        rows = first + np.flatnonzero(np.unpackbits(which, count=n_listed))
-    else:
-        rows = first + which.copy().view(POSITION).astype(np.intp)
-    changed[rows] = True
-    for a in arrays:
-        n_bytes = n_picked * _row_bytes(a)
-        a[rows] = message[at : at + n_bytes].copy().view(a.dtype).reshape(n_picked, *a.shape[1:])
-        at += n_bytes

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcmp
-from hpcmp import halo
+from hpcmp import changed_rows, halo
 from hpcmp.comm import block_bounds
 from hpcmp.errors import GraphError
 
@@ -173,7 +173,7 @@ def test_arrays_of_the_wrong_length_are_refused(comm):
 # ---------------------------------------------------------------- exchanges of what changed
 
 
-def changed_rows(graph, share):
+def flags_of(graph, share):
     changed = np.zeros(graph.n_local, bool)
     n = graph.n_owned
     rng = np.random.default_rng((4, graph.comm.rank))
@@ -193,7 +193,7 @@ def test_a_changed_exchange_is_the_forward_of_the_changed_rows(comm, name, share
     graph = build(comm, RING if name == "ring" else GRAPHS[name], method="hash")
     n = graph.n_owned
     arrays = (whole(graph, None, "float64", 1), whole(graph, 3, "int16", 2), whole(graph, None, "bool", 3, 0, 2))
-    changed = changed_rows(graph, share)
+    changed = flags_of(graph, share)
     full, flags = tuple(a.copy() for a in arrays), np.where(np.arange(graph.n_local) < n, changed, False)
     graph.halo.forward(full)
     graph.halo.forward(flags)
@@ -215,13 +215,13 @@ def test_packed_changes_unpack_to_the_same_rows_in_bits_and_in_offsets(drawn):
     is_changed[sorted(picked & set(range(n)))] = True
     rows = np.arange(n) * 2  # rows of the sender, which the receiver keeps from row 5 on
     arrays = np.arange(2.0 * n + 1), np.arange(4 * n + 2, dtype=np.int16).reshape(-1, 2)
-    message, n_picked = halo._pack_changed(arrays, rows, is_changed)
-    row_bytes = sum(halo._row_bytes(a) for a in arrays)
+    message, n_picked = changed_rows.pack(arrays, rows, is_changed)
+    row_bytes = sum(changed_rows.row_bytes(a) for a in arrays)
     assert n_picked == is_changed.sum()
-    assert message.nbytes <= halo._longest_message(n, row_bytes)
+    assert message.nbytes <= changed_rows.longest(n, row_bytes)
     assert message.nbytes <= 8 + min(-(-n // 8), 4 * n_picked) + 8 + n_picked * row_bytes
     found, changed = (np.full(n + 5, -1.0), np.full((n + 5, 2), -1, np.int16)), np.zeros(n + 5, bool)
-    halo._unpack_changed(found, 5, n, message, changed)
+    changed_rows.unpack(found, 5, n, message, changed)
     assert np.array_equal(changed[5:], is_changed)
     assert np.array_equal(found[0][5:], np.where(is_changed, arrays[0][rows], -1))
     assert np.array_equal(found[1][5:], np.where(is_changed[:, None], arrays[1][rows], -1))

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = launching.ROOT / "hpcmp"
 
 BASE = {"errors", "dtypes", "hashing"}
-MPI = BASE | {"comm", "id_order", "halo", "partition"}
+MPI = BASE | {"comm", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
 BOTH = MPI | NUMBA | {"edges", "directory", "graph", "assemble", "parts"}  # loops over edges are compiled
 ENGINE = BOTH | {"io", "generate", "engine"}
@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "hashing": set(),
     "comm": BASE,
     "id_order": BASE | {"comm"},
-    "halo": BASE | {"comm"},
+    "changed_rows": BASE,
+    "exchange": BASE | {"comm"},
+    "halo": BASE | {"comm", "changed_rows", "exchange"},
+    "mail": BASE | {"comm", "changed_rows"},
     "partition": BASE | {"comm"},
     "edges": BASE | {"comm", "kernels"},
     "directory": BASE | {"comm", "kernels"},

@@ -24,7 +24,7 @@ from hpcmp.comm import raise_together
 from hpcmp.engine.fingerprint import names_used
 from hpcmp.engine.loop import PROGRESS_S, Loop
 from hpcmp.errors import ProgramError
-from hpcmp.halo import Mail
+from hpcmp.mail import Mail
 
 PATIENCE = 20  # idle looks for messages before a rank sleeps between them
 NAP_S = 50e-6

@@ -11,7 +11,7 @@ from graphs import GRAPHS
 import hpcmp
 from hpcmp.algorithms import pagerank
 from hpcmp.errors import ProgramError
-from hpcmp.halo import TAG_MAIL
+from hpcmp.mail import TAG_MAIL
 
 SPREAD = replace(p.SPREAD, monotone=True)
 NEAR = replace(p.NEAR, monotone=True)
