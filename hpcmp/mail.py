@@ -10,6 +10,7 @@ from hpcmp.comm import TAG_HALO
 from hpcmp.dtypes import LID
 
 TAG_MAIL = TAG_HALO - 3
+LOOKS = 2  # in vain, before nothing more has come: one that finds nothing may be what makes MPI fetch the next message
 
 
 class Mail:
@@ -53,8 +54,13 @@ class Mail:
         """Write the ghosts that have come; whether any has. Local."""
         from mpi4py import MPI
 
-        status, n_before = MPI.Status(), self.n_received
-        while (message := self.halo.comm.Improbe(tag=TAG_MAIL, status=status)) is not None:
+        status, n_before, n_misses = MPI.Status(), self.n_received, 0
+        while n_misses < LOOKS:
+            message = self.halo.comm.Improbe(tag=TAG_MAIL, status=status)
+            if message is None:
+                n_misses += 1
+                continue
+            n_misses = 0
             content = np.empty(status.Get_count(MPI.BYTE), np.uint8)
             message.Recv([content, MPI.BYTE])
             k = int(np.searchsorted(self.halo.recv_ranks, status.Get_source()))

@@ -2,11 +2,13 @@
 
 KIND: ``raises`` (an exception nobody foresaw), ``refuses`` (an error of hpcmp
 that the ranks did not agree on), ``exits``, or ``endless`` (nothing fails; says
-``pid PID of rank R`` on every rank and steps until it is killed).
+``pid PID of rank R`` on every rank and steps until it is killed), and
+``unsettled`` (the same without steps).
 """
 
 import os
 import sys
+from dataclasses import replace
 
 import hpcmp
 from hpcmp import generate
@@ -40,9 +42,16 @@ program = hpcmp.Program(
     init=lambda vertex, ctx: 1.0 * vertex.id,
     update=lambda vertex, total, ctx: total / 2,
 )
-graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 50))
+unsettled = replace(
+    program, init=lambda vertex, ctx: 0.0, update=lambda vertex, total, ctx: 1 - total, contraction=1e-9
+)
+graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 51, directed=True))
 hpcmp.run(program, graph, 1)  # compiled before anybody is killed
+if kind == "unsettled":
+    hpcmp.run(unsettled, graph, 1)
 sys.stdout.write(f"pid {os.getpid()} of rank {comm.rank}\n")
 sys.stdout.flush()
 history.History.n_begun = 0
+if kind == "unsettled":
+    hpcmp.run(unsettled, graph, 10**9, mode="async")
 hpcmp.run(program, graph, 10**9)

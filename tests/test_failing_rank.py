@@ -23,8 +23,22 @@ def burn(vertex, total, ctx):
     return total / 2
 
 
+def spread(vertex, smallest, ctx):
+    if vertex.id == 37 and smallest < 20:
+        raise ValueError("too hot")
+    return min(vertex.x, smallest)
+
+
 heat = hpcmp.Program(
     state={"x": "float64"}, init=lambda vertex, ctx: 1.0, update=burn, steps=1000000
+)
+labels = hpcmp.Program(
+    state={"x": "int64"},
+    init=lambda vertex, ctx: vertex.id,
+    update=spread,
+    aggregate="min",
+    only_changed=True,
+    monotone=True,
 )
 """
 
@@ -48,6 +62,19 @@ def test_function_that_raises_on_one_vertex_ends_all_ranks(launch, ring, tmp_pat
     assert message.startswith("hpcmp: error:")
     for part in ("ValueError", "too hot", "step 2", *(["burn.py", "line 6"] if check else [])):
         assert part in message, f"the message lacks {part!r}: {message}"
+    if ranks > 1:
+        assert f"first seen on rank {owner(ranks)} of {ranks}" in message
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["ring.h5"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4], ids=lambda ranks: f"P{ranks}")
+def test_function_that_raises_in_a_run_without_steps_ends_all_ranks(launch, ring, tmp_path, ranks):
+    argv = ["run", "burn.py:labels", ring, "-o", "out.h5", "--mode", "async"]
+    done = launch(None if ranks == 1 else ranks, *argv)
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 2
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("hpcmp:")]
+    assert message.startswith("hpcmp: error:") and "ValueError" in message and "too hot" in message
     if ranks > 1:
         assert f"first seen on rank {owner(ranks)} of {ranks}" in message
     assert sorted(path.name for path in tmp_path.glob("*.h5")) == ["ring.h5"]
@@ -86,10 +113,11 @@ def test_rank_that_leaves_ends_the_others():
     assert f"rank 1 of {RANKS}" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["endless", "unsettled"])
 @pytest.mark.parametrize("killed", [0, 1])
-def test_killed_rank_ends_the_others(killed):
+def test_killed_rank_ends_the_others(killed, kind):
     job = uuid.uuid4().hex
-    argv = launching.command(RANKS, jobs.TESTS / "failing_job.py", -1, "endless")
+    argv = launching.command(RANKS, jobs.TESTS / "failing_job.py", -1, kind)
     env = launching.environment({launching.JOB: job})
     process = subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

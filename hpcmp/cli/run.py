@@ -18,7 +18,9 @@ def add_arguments(parser):
     parser.add_argument("program", metavar="PROGRAM", help=f"path/to/file.py:name, or one of {', '.join(NAMES)}")
     parser.add_argument("graph", metavar="GRAPH", help="graph file")
     parser.add_argument("-o", "--output", help="result file to write")
-    parser.add_argument("--steps", type=int, help="at most so many steps")
+    parser.add_argument(
+        "--steps", type=int, help="at most so many steps; with --mode async rounds of a rank, more are an error"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter or option of the program"
     )

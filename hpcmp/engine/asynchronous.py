@@ -16,6 +16,7 @@ rank has work. A rank whose function failed takes part in that until all have
 stopped, so no message is left behind.
 """
 
+import os
 import time
 
 import numpy as np
@@ -28,12 +29,11 @@ from hpcmp.mail import Mail
 
 PATIENCE = 20  # idle looks for messages before a rank sleeps between them
 NAP_S = 50e-6
+MAX_ROUNDS = 1_000_000  # of a rank over its rows, for a contraction without --steps
 
 
-def why_not(program, bound, n_steps):
+def why_not(program, bound):
     """Why a program cannot run without steps, or None. Local."""
-    if n_steps is not None:
-        return "it has no steps; leave out --steps (steps)"
     if program.reduce or program.until is not None:
         return "it has no steps after which values could be reduced; this program has reduce or until"
     if "step" in names_used(*program.functions):
@@ -50,10 +50,17 @@ def why_not(program, bound, n_steps):
 class AsyncLoop(Loop):
     """A run that is one long step."""
 
-    def run(self, n_steps):
-        """Work until no rank has work and no message is on its way. Collective."""
-        error = why_not(self.program, self.bound, n_steps)
+    def run(self, n_rounds):
+        """Work until no rank has work and no message is on its way. Collective.
+
+        A rank that goes over its rows more than n_rounds times ends the run
+        with an error; None: as often as it takes, a contraction `MAX_ROUNDS`.
+        """
+        error = why_not(self.program, self.bound)
         raise_together(self.comm, ProgramError(f"mode async: {error}") if error else None)
+        is_contraction = self.program.contraction is not None
+        self.max_rounds = MAX_ROUNDS if n_rounds is None and is_contraction else n_rounds
+        self.n_rounds = 0
         self.history.begin_step()
         counts = self._initialise()
         if self.exchange is not None:  # ghosts of a contraction start from what their owners send at first
@@ -62,7 +69,7 @@ class AsyncLoop(Loop):
             self.exchange.end(self.exchange.begin())
         self._posted = [a[: self.graph.n_owned].copy() for a in self.bound.sent]
         mail = Mail(self.graph.halo, self.bound.sent)
-        work = self._contract if self.program.contraction is not None else self._spread
+        work = self._contract if is_contraction else self._spread
         self._go_on(mail, work)
         active, messages = counts["changed"] or self.graph.n_vertices, counts["out_edges"] or self.graph.n_edges
         self.history.own_rows, self.history.own_bytes = mail.n_rows, mail.n_bytes
@@ -84,13 +91,10 @@ class AsyncLoop(Loop):
                 self._attempt(lambda: work(mail))
                 has_work = False
             is_sent = self.error is not None or mail.post()  # else the last messages are still on their way
-            if arrived or not is_sent:
-                n_idle = 0
-            elif ended.ask(mail.n_sent, mail.n_received, self.error is not None):
+            if is_sent and not arrived and ended.ask(mail.n_sent, mail.n_received, self.error is not None):
                 break
-            n_idle += 1
-            if n_idle > PATIENCE:
-                time.sleep(NAP_S)
+            n_idle = 0 if arrived else n_idle + 1
+            _rest(n_idle)
             if self.progress and time.perf_counter() - said > PROGRESS_S:
                 said = time.perf_counter()
                 self.progress(f"{mail.n_sent} messages sent by rank 0")
@@ -108,6 +112,7 @@ class AsyncLoop(Loop):
             push.tell(ctx, ghosts, len(ghosts))
             self._settle(ctx)
         while frontier.n_found:
+            self._begin_round()
             n_edges = sum(frontier.found_edges)
             senders = frontier.turn()
             self._map(b.send, b.vertices, ctx, senders, b.sent)
@@ -121,6 +126,7 @@ class AsyncLoop(Loop):
         mail.take_ghosts()
         sent = self.bound.sent
         while True:
+            self._begin_round()
             before = [a[:n].copy() for a in sent]
             self._relax(ctx, self.graph.interior)
             self._relax(ctx, self.graph.boundary)
@@ -135,6 +141,15 @@ class AsyncLoop(Loop):
             b[rows] = a[rows]
         mail.mark(rows)
 
+    def _begin_round(self):
+        if self.n_rounds == self.max_rounds:
+            promise = "monotone" if self.program.contraction is None else f"contraction={self.program.contraction}"
+            raise ProgramError(
+                f"mode async: rows still change after {self.max_rounds} rounds of a rank over its rows; "
+                f"check the promise {promise}, or allow more rounds: --steps N (steps=N)"
+            )
+        self.n_rounds += 1
+
     def _send_all(self):
         b = self.bound
         self._map(b.send, b.vertices, self._ctx(), self.frontier.everyone, b.sent)
@@ -142,6 +157,14 @@ class AsyncLoop(Loop):
 
 def _moved(new, old, tolerance):
     return np.abs(new.astype(np.float64) - old) > tolerance
+
+
+def _rest(n_idle):
+    """Let a rank that shares this core go on. Local."""
+    if n_idle > PATIENCE:
+        time.sleep(NAP_S)
+    elif n_idle:
+        os.sched_yield()
 
 
 class Ended:

@@ -42,7 +42,8 @@ def run(
     graph : Graph
     steps : int or None
         At most so many steps; None: as the program says, or until it ends by
-        itself.
+        itself. With mode async: rounds of a rank over its rows, and more than
+        so many are an error.
     params : dict, optional
         Replaces defaults of ``program.params``.
     mode : "auto", "step", "frontier" or "async"
@@ -78,7 +79,7 @@ def run(
     try:
         params = with_params(program, params)
         _check_request(program, graph, mode)
-        n_steps = steps if mode == "async" else _step_limit(program, steps)
+        n_steps = _step_limit(program, steps, mode)
     except HpcmpError as caught:
         error = caught
     raise_together(comm, error)
@@ -100,10 +101,10 @@ def run(
     return _finish(loop, graph, heard, seconds, threads, step_digests)
 
 
-def _step_limit(program, steps):
-    if steps is None:
+def _step_limit(program, steps, mode):
+    if steps is None and mode != "async":
         steps = program.steps
-    if steps is None and not program.ends_by_itself:
+    if steps is None and mode != "async" and not program.ends_by_itself:
         raise ProgramError(
             "this program has no rule to end by (until, only_changed); say how many steps: --steps N (steps=N)"
         )

@@ -9,6 +9,7 @@ from building import agreed_error, build, same_on_all
 from graphs import GRAPHS
 
 import hpcmp
+from hpcmp import generate
 from hpcmp.algorithms import pagerank
 from hpcmp.errors import ProgramError
 from hpcmp.mail import TAG_MAIL
@@ -63,7 +64,6 @@ def test_pagerank_without_steps_is_pagerank(comm, variant):
 
 REFUSED = {
     "no promise": (p.SPREAD, {}, "promises neither monotone"),
-    "steps": (SPREAD, {"steps": 3}, "it has no steps"),
     "a sum": (replace(p.FROM_SOME, monotone=True, steps=None), {}, "aggregate 'sum' of these messages"),
     "vectors": (replace(p.COLOURS, monotone=True), {}, "may not hear one twice"),
     "the number of the step": (
@@ -86,6 +86,34 @@ def test_what_needs_steps_is_refused(comm, why):
     graph = hpcmp.graph.with_vertex_field(graph, "mass", np.ones(graph.n_owned))
     error = agreed_error(comm, ProgramError, lambda: hpcmp.run(program, graph, mode="async", **how))
     assert "mode async" in error and text in error
+
+
+def flipped(vertex, total, ctx):
+    return 1.0 - total
+
+
+# Values of a ring of odd length that are 1 less the one before: 0 and 1 follow each other around it for ever.
+UNSETTLED = replace(p.of("sum", flipped, message=None), init=lambda vertex, ctx: 0.0, contraction=1e-9)
+
+
+def raised(vertex, total, ctx):
+    return vertex.label + 1
+
+
+PROMISES = {  # in turn: across ranks, on every rank alone, of changes that are pushed
+    "a ring": (UNSETTLED, "contraction=1e-09"),
+    "a vertex": (replace(UNSETTLED, update=lambda vertex, total, ctx: 1.0 - vertex.value), "contraction=1e-09"),
+    "ever more": (replace(SPREAD, update=raised), "monotone"),
+}
+
+
+@pytest.mark.parametrize("what", PROMISES)
+def test_a_false_promise_ends_in_an_error_on_all_ranks(comm, what):
+    program, promise = PROMISES[what]
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 51, directed=True))
+    error = agreed_error(comm, ProgramError, lambda: hpcmp.run(program, graph, 1000, mode="async"))
+    assert "rows still change after 1000 rounds" in error and f"the promise {promise}" in error
+    assert hpcmp.run(SPREAD, graph, mode="async").digest == hpcmp.run(SPREAD, graph).digest
 
 
 def test_a_function_that_fails_on_one_rank_ends_all_and_leaves_nothing(comm):
