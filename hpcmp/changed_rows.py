@@ -1,23 +1,26 @@
 """A message of those rows of a list that changed; both sides know the list.
 
 The number of rows, which they are (places in the list, or one bit per listed
-row once more than 1 in 32 changed), and the rows, array by array.
+row once more than 1 in 32 changed), and the rows, array by array; filled up to
+whole words, which MPI is told to count: 2^31 bytes are soon a message.
 """
 
 import numpy as np
 
 HEADER = np.dtype(np.int64)  # rows that follow
 PLACE = np.dtype(np.uint32)  # in the list
+WORD = np.dtype(np.int64)
 
 
 def pack(arrays, rows, is_changed):
-    """The message of the listed rows that changed, as bytes, and their number. Local."""
+    """The message of the listed rows that changed, and their number. Local."""
     picked = np.flatnonzero(is_changed)
     bits = _uses_bits(len(picked), len(rows))
     which = np.packbits(is_changed) if bits else picked.astype(PLACE).view(np.uint8)
     parts = [np.array([len(picked)], HEADER).view(np.uint8), which]
     parts += [np.ascontiguousarray(a[rows[picked]]).view(np.uint8).reshape(-1) for a in arrays]
-    return np.concatenate(parts), len(picked)
+    parts.append(np.zeros(-sum(map(len, parts)) % WORD.itemsize, np.uint8))
+    return np.concatenate(parts).view(WORD), len(picked)
 
 
 def unpack(arrays, first, n_listed, message, changed):
@@ -25,6 +28,7 @@ def unpack(arrays, first, n_listed, message, changed):
 
     The list is ``n_listed`` rows from ``first`` on.
     """
+    message = message.view(np.uint8)
     n_picked = int(message[: HEADER.itemsize].view(HEADER)[0])
     at = HEADER.itemsize
     which = message[at : at + _which_bytes(n_picked, n_listed)]
@@ -41,9 +45,9 @@ def unpack(arrays, first, n_listed, message, changed):
 
 
 def longest(n_listed, bytes_a_row):
-    """Bytes of the longest message of a list. Local."""
+    """Words of the longest message of a list. Local."""
     which = max(-(-n_listed // 8), (n_listed // 32 + 2) * PLACE.itemsize)
-    return HEADER.itemsize + which + n_listed * bytes_a_row
+    return -(-(HEADER.itemsize + which + n_listed * bytes_a_row) // WORD.itemsize)
 
 
 def row_bytes(a):

@@ -131,7 +131,7 @@ class Halo:
         row_bytes = sum(changed_rows.row_bytes(a) for a in arrays)
         received, requests, n_rows, n_bytes = [], [], 0, 0
         for rank, lo, hi in self.receives():
-            received.append(np.empty(changed_rows.longest(hi - lo, row_bytes), np.uint8))
+            received.append(np.empty(changed_rows.longest(hi - lo, row_bytes), changed_rows.WORD))
             requests.append(self.comm.Irecv(received[-1], source=rank, tag=TAG_CHANGED))
         for rank, rows in self.sends():
             message, n_picked = changed_rows.pack(arrays, rows, changed[rows])

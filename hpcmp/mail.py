@@ -61,8 +61,8 @@ class Mail:
                 n_misses += 1
                 continue
             n_misses = 0
-            content = np.empty(status.Get_count(MPI.BYTE), np.uint8)
-            message.Recv([content, MPI.BYTE])
+            content = np.empty(status.Get_count(MPI.INT64_T), changed_rows.WORD)
+            message.Recv([content, MPI.INT64_T])
             k = int(np.searchsorted(self.halo.recv_ranks, status.Get_source()))
             lo, hi = int(self.halo.recv_ptr[k]), int(self.halo.recv_ptr[k + 1])
             changed_rows.unpack(self.arrays, self.halo.n_owned + lo, hi - lo, content, self.arrived)
