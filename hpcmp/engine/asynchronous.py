@@ -58,6 +58,7 @@ class AsyncLoop(Loop):
         """
         error = why_not(self.program, self.bound)
         raise_together(self.comm, ProgramError(f"mode async: {error}") if error else None)
+        self.frontier.remembers = self.program.may_remember
         is_contraction = self.program.contraction is not None
         self.max_rounds = MAX_ROUNDS if n_rounds is None and is_contraction else n_rounds
         self.n_rounds = 0

@@ -257,9 +257,10 @@ class _Binder:
         settle = push.make_settle(fold, update, read, self.key, self.compiled)
         ctx, flags = self.ctx, self.flags
         b.push = self._compiled(
-            "message", tell, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, none, 0, 0
+            "message", tell, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, True,
+            none, 0, 0, 0, 0,
         )
-        b.settle = self._compiled("update", settle, b.vertices, acc, flags, ctx, none, out, g.out_degree, none, 0, 0)
+        b.settle = self._compiled("update", settle, b.vertices, acc, flags, True, ctx, none, out, g.out_degree, none, 0, 0)
         b.fold = fold
 
     def _bucketing(self, fold, read):

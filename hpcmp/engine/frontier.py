@@ -25,7 +25,8 @@ from hpcmp.kernels import csr
 
 ALPHA = 15  # a first look at everybody pays once senders have more than 1/15 of the edges not yet followed
 BETA = 18  # and no longer when they are fewer than 1/18 of the vertices, and dwindling
-PULL_SHARE = 20  # where vertices may change again and again: 1/20 of all edges (Gemini, OSDI 2016)
+PULL_SHARE = 1 / 20  # of all edges, where vertices may change again and again (Gemini, OSDI 2016)
+REMEMBERING_PULL_SHARE = 2 / 3  # where most messages are dropped as they come; measured, Kronecker graphs
 MODES = ("auto", "step", "frontier", "async")
 
 
@@ -36,6 +37,7 @@ class Frontier:
         self.graph, self.program, self.mode = graph, program, mode
         self.few = "push" if can_push else "mark"
         self.way = "pull"
+        self.remembers = False  # whether accumulators keep what was heard in earlier steps; see `Push`
         self.everyone = np.arange(graph.n_owned, dtype=LID)
         self.senders = self.everyone
         self.changed = np.ones(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
@@ -118,7 +120,8 @@ class Frontier:
         if self.mode != "auto":
             return "pull" if self.mode == "step" else self.few
         if self.program.listens is None:
-            return "pull" if out_edges * PULL_SHARE >= self.graph.n_edges else self.few
+            share = REMEMBERING_PULL_SHARE if self.remembers else PULL_SHARE
+            return "pull" if out_edges >= share * self.graph.n_edges else self.few
         if self.way == "pull" and before and (n_changed >= before or n_changed * BETA > self.graph.n_vertices):
             many = True
         else:

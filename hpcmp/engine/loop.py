@@ -57,6 +57,7 @@ class Loop:
     def run(self, n_steps):
         """Step until the program ends, or n_steps were done. Collective."""
         only_changed = self.program.only_changed
+        self.frontier.remembers = n_steps is None and self.program.may_remember
         counts = self._initialise()
         said = time.perf_counter()
         while n_steps is None or self.step < n_steps:
@@ -170,7 +171,7 @@ class Loop:
         rows, out = push.rows(), tuple(b.state.values())
 
         def settle(news, lo, hi):
-            return b.settle(b.vertices, push.acc, push.hears, ctx, rows, out, self.graph.out_degree, news, lo, hi)
+            return b.settle(b.vertices, push.acc, push.hears, push.remembers, ctx, rows, out, self.graph.out_degree, news, lo, hi)
 
         self._update(settle, rows, self._even_chunks(len(rows)))
 
@@ -206,7 +207,7 @@ class Loop:
 
     def _push(self):
         if self._pushing is None:
-            self._pushing = Push(self.bound, self.graph, self.frontier.everyone, self.threads)
+            self._pushing = Push(self.bound, self.graph, self.frontier.everyone, self.threads, self.frontier.remembers)
         return self._pushing
 
     def _map(self, loop, vertices, ctx, rows, out):

@@ -239,6 +239,11 @@ class Program:
         return [f for f in own if f is not None]
 
     @property
+    def may_remember(self):
+        """Whether only the end counts, so that a message heard before need not be heard again."""
+        return self.monotone and not self.reduce and self.until is None
+
+    @property
     def ends_by_itself(self):
         return self.only_changed or self.until is not None
 

@@ -36,6 +36,11 @@ class Fold:
         if self.is_final is None:
             object.__setattr__(self, "is_final", never)
 
+    @property
+    def is_one_word(self):
+        """Whether threads can share an accumulator by swapping it as one step."""
+        return len(self.identity) == 1
+
 
 @inlined
 def never(acc):

@@ -34,7 +34,7 @@ def link(root, i, j):
     while a != b:
         high, low = max(a, b), min(a, b)
         above = root[high]
-        if above == low or (above == high and swap_if(root, np.uint64(high), high, low) == high):
+        if above == low or (above == high and swap_if(root, np.uint64(high), high, low)):
             break
         a, b = root[root[high]], root[low]
 

@@ -1,5 +1,6 @@
 """Single machine instructions that numba has no name for, with their plain twins."""
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
@@ -23,27 +24,30 @@ def _popcount_overload(word):
 
 
 def swap_if(array, i, expected, new):
-    """array[i] = new if it is expected, as one step; what it was. Local.
+    """array[i] = new if its bits are those of expected, as one step; whether they were. Local.
 
-    ``array`` is uint32 and one-dimensional. Threads that swap one element at
-    the same time each see the other's swap as wholly before or after theirs.
+    ``array`` is one-dimensional, of integers, floats or truth values. Threads that swap one
+    element at the same time each see the other's swap as wholly before or after theirs.
     """
     found = array[i]
-    if found == expected:
-        array[i] = new
-    return found
+    if not (found == expected or (found != found and expected != expected)):
+        return False
+    array[i] = new
+    return True
 
 
 @intrinsic
 def _swap_if(typingctx, array, i, expected, new):
-    word = types.uint32
+    value = array.dtype
 
     def codegen(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pair = builder.cmpxchg(builder.gep(data, [args[1]]), args[2], args[3], "monotonic")
-        return builder.extract_value(pair, 0)
+        word = ir.IntType(8 * context.get_abi_sizeof(context.get_data_type(value)))
+        place = builder.bitcast(builder.gep(data, [args[1]]), word.as_pointer())
+        bits = [builder.bitcast(context.get_value_as_data(builder, value, a), word) for a in args[2:]]
+        return builder.extract_value(builder.cmpxchg(place, *bits, "monotonic"), 1)
 
-    return word(array, types.uint64, word, word), codegen
+    return types.boolean(array, types.uint64, value, value), codegen
 
 
 @overload(swap_if)

@@ -23,7 +23,7 @@ def count_bits(words, out):
 @kernel
 def swap_first(array, expected, new):
     """swap_if at 0"""
-    return swap_if(array, np.uint64(0), np.uint32(expected), np.uint32(new))
+    return swap_if(array, np.uint64(0), array.dtype.type(expected), array.dtype.type(new))
 
 
 @kernel
@@ -32,10 +32,9 @@ def add_by_swaps(array, n):
     for _ in range(n):
         seen = array[0]
         while True:
-            found = swap_if(array, np.uint64(0), seen, np.uint32(seen + np.uint32(1)))
-            if found == seen:
+            if swap_if(array, np.uint64(0), seen, seen + array.dtype.type(1)):
                 break
-            seen = found
+            seen = array[0]
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
@@ -45,16 +44,25 @@ def test_bits_are_counted(words):
     assert out.tolist() == [bin(w).count("1") for w in words]
 
 
-def test_a_swap_happens_only_where_the_value_is_the_expected_one():
-    array = np.array([7, 1], np.uint32)
-    assert swap_first(array, 5, 9) == 7 and array.tolist() == [7, 1]
-    assert swap_first(array, 7, 2**32 - 1) == 7 and array.tolist() == [2**32 - 1, 1]
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.uint32, np.int64, np.float32, np.float64])
+def test_a_swap_happens_only_where_the_value_is_the_expected_one(kind):
+    array = np.array([7, 1], kind)
+    assert not swap_first(array, 5, 9) and array.tolist() == [7, 1]
+    assert swap_first(array, 7, 120) and array.tolist() == [120, 1]
 
 
-def test_threads_lose_no_swap():
+def test_truth_values_and_nan_are_swapped_by_their_bits():
+    flags, floats = np.array([False, True]), np.array([np.nan, 1.0])
+    assert swap_first(flags, False, True) and flags.tolist() == [True, True]
+    assert not swap_first(flags, False, True)
+    assert swap_first(floats, np.nan, 2.0) and floats.tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, np.float64])
+def test_threads_lose_no_swap(kind):
     import numba
 
-    array, n = np.zeros(1, np.uint32), 100_000
+    array, n = np.zeros(1, kind), 100_000
     if numba.config.DISABLE_JIT:  # plain Python swaps in several steps; it runs in one thread
         return
     add_by_swaps(array, 0)
