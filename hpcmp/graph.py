@@ -18,7 +18,7 @@ from hpcmp.dtypes import GID, LID, MAX_LOCAL_ROWS, PTR, RELATION
 from hpcmp.errors import GraphError
 from hpcmp.halo import Halo
 from hpcmp.hashing import GRAPH_SEEDS, graph_digest, hash_sum, words
-from hpcmp.kernels import building
+from hpcmp.kernels import building, csr
 from hpcmp.kernels import hashing as hash_kernels
 
 BUILT_IN = ("id", "in_degree", "out_degree")  # vertex fields every graph has
@@ -105,6 +105,16 @@ class Graph:
         """Owned rows with a ghost in-neighbour: uint32."""
         return np.flatnonzero(self.is_boundary).astype(LID)
 
+    @cached_property
+    def out_edges(self):
+        """The edges that end on this rank, by source: `OutEdges`."""
+        return OutEdges(*csr.transpose(self.in_ptr, self.in_src, self.n_local))
+
+    @property
+    def has_twins(self):
+        """Whether rows of in-edges are rows of out-edges too, not ascending; fields and all."""
+        return not self.directed and self.n_ghost == 0
+
     def local_gids(self):
         """Gid of every local row: int64 (n_local,). Local."""
         return np.concatenate((np.arange(self.first_gid, self.first_gid + self.n_owned, dtype=GID), self.ghosts))
@@ -135,6 +145,22 @@ class Graph:
     def close(self):
         """Free the halo's MPI objects. Local."""
         self.halo.close()
+
+
+@dataclass(frozen=True)
+class OutEdges:
+    """The edges of a rank once more, by source."""
+
+    ptr: np.ndarray  # uint64 (n_local + 1,)
+    dst: np.ndarray  # uint32 (n_in,) owned rows, ascending per source
+    edge: np.ndarray  # uint32 or uint64 (n_in,) which in-edge each is
+    kept: dict = field(default_factory=dict)  # name -> (a field by in-edge, the same by out-edge)
+
+    def field(self, name, values):
+        """A field (n_in,) of in-edges in this order; kept for the next who asks. Local."""
+        if name not in self.kept or self.kept[name][0] is not values:
+            self.kept[name] = values, values[self.edge]
+        return self.kept[name][1]
 
 
 @dataclass(frozen=True)
@@ -325,7 +351,13 @@ def _filtered(graph, keep):
 def with_vertex_field(graph, name, values):
     """The graph with one more field of its owned vertices. Local."""
     more = replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
-    known = ("in_degree", "is_boundary", "interior", "boundary")  # what was worked out of the edges still holds
+    known = (
+        "in_degree",
+        "is_boundary",
+        "interior",
+        "boundary",
+        "out_edges",
+    )  # what was worked out of the edges still holds
     more.__dict__.update({key: graph.__dict__[key] for key in known if key in graph.__dict__})
     return more
 

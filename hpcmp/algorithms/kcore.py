@@ -95,7 +95,7 @@ def coreness(graph):
     core = local(g, g.in_degree.astype(LID))
     largest = int(core.max(initial=0))
     n_owned, n_local = g.n_owned, g.n_local
-    heard_by = csr.transpose(g.in_ptr, g.in_src, n_local)[:2] if g.n_ghost else (np.zeros(1, PTR), np.empty(0, LID))
+    heard_by = (g.out_edges.ptr, g.out_edges.dst) if g.n_ghost else (np.zeros(1, PTR), np.empty(0, LID))
     order, place = np.empty(n_local, LID), np.empty(n_local, LID)
     before = core[:n_owned].copy()
     kernels.peel(g.in_ptr, g.in_src, *heard_by, core, np.zeros(largest + 1, LID), order, place)

@@ -257,21 +257,40 @@ class _Binder:
         settle = push.make_settle(fold, update, read, self.key, self.compiled)
         ctx, flags = self.ctx, self.flags
         b.push = self._compiled(
-            "message", tell, g.in_ptr, g.in_src, True, b.edges, b.vertices, b.sent, ctx, none, acc, flags, True,
-            none, 0, 0, 0, 0,
+            "message",
+            tell,
+            g.in_ptr,
+            g.in_src,
+            True,
+            b.edges,
+            b.vertices,
+            b.sent,
+            ctx,
+            none,
+            acc,
+            flags,
+            True,
+            none,
+            0,
+            0,
+            0,
+            0,
         )
-        b.settle = self._compiled("update", settle, b.vertices, acc, flags, True, ctx, none, out, g.out_degree, none, 0, 0)
+        b.settle = self._compiled(
+            "update", settle, b.vertices, acc, flags, True, ctx, none, out, g.out_degree, none, 0, 0
+        )
         b.fold = fold
 
     def _bucketing(self, fold, read):
-        b, p, rows, flags = self.bound, self.program, self.rows, self.flags
+        b, p, rows = self.bound, self.program, self.rows
         if not fold.is_idempotent:
             raise ProgramError(f"bucket delays messages, which aggregate {p.aggregate!r} does not allow")
         args = (self._own(p.bucket), read, self.key, self.compiled)
         split, lowest = push.make_split(*args), push.make_lowest(*args)
-        vertices_and_rows = (b.vertices, self.ctx, rows, flags)
-        b.split = self._compiled("bucket", split, *vertices_and_rows, True, 0.0, self.graph.out_degree, rows, rows)
-        b.lowest = self._compiled("bucket", lowest, *vertices_and_rows)
+        waiting = (b.vertices, self.ctx, rows, np.empty(0, np.uint8))
+        lists = (rows, rows, rows, np.zeros(1, np.uint64))
+        b.split = self._compiled("bucket", split, *waiting, 0, 0.0, 0.0, self.graph.out_degree, *lists)
+        b.lowest = self._compiled("bucket", lowest, *waiting, 0)
 
     def _listens(self):
         return forms.always if self.program.listens is None else self._own(self.program.listens)

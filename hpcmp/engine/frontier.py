@@ -45,7 +45,6 @@ class Frontier:
         self.found_edges = [int(graph.out_degree.sum())] if program.only_changed else []  # out-edges of each piece
         self._n_unfollowed, self._n_before = graph.n_edges, 0
         self._touched = None
-        self._out = None
         n_room = graph.n_owned if program.only_changed else 0
         self._rooms, self._n_used = [np.empty(n_room, LID), np.empty(n_room, LID)], 0  # senders lie in the other one
 
@@ -111,9 +110,8 @@ class Frontier:
         return buffer[self._n_used - n : self._n_used]
 
     def _out_edges(self):
-        if self._out is None:
-            self._out = csr.transpose(self.graph.in_ptr, self.graph.in_src, self.graph.n_local)[:2]
-        return self._out
+        g = self.graph
+        return (g.in_ptr, g.in_src) if g.has_twins else (g.out_edges.ptr, g.out_edges.dst)
 
     def _choose(self, n_changed, out_edges):
         before, self._n_before = self._n_before, n_changed

@@ -171,7 +171,9 @@ class Loop:
         rows, out = push.rows(), tuple(b.state.values())
 
         def settle(news, lo, hi):
-            return b.settle(b.vertices, push.acc, push.hears, push.remembers, ctx, rows, out, self.graph.out_degree, news, lo, hi)
+            return b.settle(
+                b.vertices, push.acc, push.hears, push.remembers, ctx, rows, out, self.graph.out_degree, news, lo, hi
+            )
 
         self._update(settle, rows, self._even_chunks(len(rows)))
 

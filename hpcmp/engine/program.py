@@ -117,7 +117,9 @@ class Program:
     monotone : bool
         A promise: whenever a message comes, and however often, the state ends
         the same (shortest ways, smallest labels). With an aggregate such as
-        min, max, any or all it allows ``mode="async"``.
+        min, max, any or all it allows ``mode="async"``; and in a run to the
+        end, without reduce and until, messages that tell a vertex nothing new
+        are dropped as they come, in every mode.
     contraction : float, optional
         A promise: each step brings any two states nearer to each other, so
         that all runs end in the same one. ``mode="async"`` then ends when no

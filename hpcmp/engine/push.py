@@ -52,8 +52,12 @@ class Push:
 
     def _out_edges(self):
         g, edges = self.graph, self.bound.edges
-        has_twins = not g.directed and g.n_ghost == 0 and "sender" not in edges._fields
-        if has_twins and self.threads.n_threads <= MAX_SCANNING_THREADS:
-            return g.in_ptr, g.in_src, False, edges  # rows of in-edges are rows of out-edges, though not ascending
-        out_ptr, out_dst, out_edge = csr.transpose(g.in_ptr, g.in_src, g.n_local)
-        return out_ptr, out_dst, True, type(edges)(*(a[out_edge] for a in edges))
+        are_scanned = self.threads.n_threads > 1 and not self.bound.fold.is_one_word  # by each thread for its rows
+        if (
+            g.has_twins
+            and "sender" not in edges._fields
+            and not (are_scanned and self.threads.n_threads > MAX_SCANNING_THREADS)
+        ):
+            return g.in_ptr, g.in_src, False, edges
+        out = g.out_edges
+        return out.ptr, out.dst, True, type(edges)(*map(out.field, edges._fields, edges))

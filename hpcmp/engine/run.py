@@ -92,7 +92,7 @@ def run(
         kind = AsyncLoop if mode == "async" else Loop
         loop = kind(bound, heard, mode, 1 if check else threads, overlap, step_digests, progress)
         if program.bucket is not None and mode == "auto" and n_steps is None:
-            loop.buckets = Buckets(bound, heard)
+            loop.buckets = Buckets(bound, heard, loop.threads)
         try:
             loop.run(n_steps)
         finally:

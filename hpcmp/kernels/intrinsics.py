@@ -24,9 +24,9 @@ def _popcount_overload(word):
 
 
 def swap_if(array, i, expected, new):
-    """array[i] = new if its bits are those of expected, as one step; whether they were. Local.
+    """Whether array[i] is expected, bit by bit, and then is made new. Local.
 
-    ``array`` is one-dimensional, of integers, floats or truth values. Threads that swap one
+    As one step. ``array`` is one-dimensional, of integers, floats or truth values. Threads that swap one
     element at the same time each see the other's swap as wholly before or after theirs.
     """
     found = array[i]

@@ -96,14 +96,10 @@ def flipped(vertex, total, ctx):
 UNSETTLED = replace(p.of("sum", flipped, message=None), init=lambda vertex, ctx: 0.0, contraction=1e-9)
 
 
-def raised(vertex, total, ctx):
-    return vertex.label + 1
-
-
 PROMISES = {  # in turn: across ranks, on every rank alone, of changes that are pushed
     "a ring": (UNSETTLED, "contraction=1e-09"),
     "a vertex": (replace(UNSETTLED, update=lambda vertex, total, ctx: 1.0 - vertex.value), "contraction=1e-09"),
-    "ever more": (replace(SPREAD, update=raised), "monotone"),
+    "ever less": (replace(SPREAD, send=lambda vertex, ctx: vertex.label - 1), "monotone"),
 }
 
 

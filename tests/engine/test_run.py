@@ -1,6 +1,7 @@
 """Programs: the same bits compiled and plain, on any ranks, threads, parts and orders."""
 
 import math
+from dataclasses import replace
 
 import naive
 import numpy as np
@@ -279,7 +280,7 @@ def test_buckets_change_the_way_and_not_the_end(comm):
     graph = build(comm, GRAPHS["zoo"], method="hash")
     plain = hpcmp.run(p.NEAR, graph, mode="step")
     assert everywhere(graph, plain["value"]) == naive_distances(ZOO)
-    for width in (0.25, 1.0, 1e9):
+    for width in (1e-3, 0.25, 1.0, 1e9):  # of the first, bins do not reach all that wait
         runs = [hpcmp.run(p.NEAR, graph, params={"width": width}, check=check) for check in (False, True)]
         assert {r.digest for r in runs} == {plain.digest}
         assert agree(("buckets", width), runs[0].steps["active"].tolist())
@@ -287,6 +288,39 @@ def test_buckets_change_the_way_and_not_the_end(comm):
         assert all(r.converged for r in runs)
         if width == 1e9:
             assert runs[0].steps["active"].tolist() == plain.steps["active"].tolist()
+
+
+def test_threads_part_what_changed_and_change_no_step(comm, monkeypatch):
+    for name in ("push.MIN_PUSHED_EDGES", "buckets.MIN_SPLIT_ROWS"):
+        monkeypatch.setattr(f"hpcmp.engine.{name}", 1)
+    graph = build(comm, GRAPHS["undirected"], method="hash")
+    program = replace(p.NEAR, monotone=True)
+    runs = [hpcmp.run(program, graph, params={"width": 0.1}, threads=t) for t in (1, 2, 5)]
+    assert {r.digest for r in runs} == {hpcmp.run(p.NEAR, graph, mode="step").digest}
+    assert len({tuple(r.steps["active"].tolist()) for r in runs}) == 1
+
+
+def test_a_bucket_that_is_no_number_does_not_wait(comm):
+    graph = build(comm, GRAPHS["random"])
+    program = replace(p.NEAR, bucket=lambda vertex, ctx: math.nan if vertex.id % 2 else math.inf)
+    assert hpcmp.run(program, graph).digest == hpcmp.run(p.NEAR, graph, mode="step").digest
+
+
+def test_a_monotone_run_to_the_end_hears_no_message_twice(comm):
+    graph, n_updates = build(comm, GRAPHS["undirected"], method="hash"), []
+
+    def counted(vertex, smallest, ctx):
+        n_updates.append(vertex.id)
+        return min(vertex.label, smallest)
+
+    runs, counts = {}, {}
+    for monotone, steps in ((True, None), (False, None), (True, 100)):
+        n_updates.clear()
+        program = replace(p.SPREAD, update=counted, monotone=monotone)
+        runs[monotone, steps] = hpcmp.run(program, graph, steps, mode="frontier", check=True)
+        counts[monotone, steps] = comm.allreduce(len(n_updates))
+    assert len({r.digest for r in runs.values()}) == 1
+    assert counts[True, None] < counts[False, None] == counts[True, 100]
 
 
 def naive_distances(one):
