@@ -137,7 +137,10 @@ def machine():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     caches = ", ".join(f"{name} {size}" for name, size in cache_sizes().items()) or "unknown"
-    return {"machine": f"{cpu}, caches {caches}; {cores} cores, {memory:.0f} GiB; {system}", "versions": ", ".join(versions)}
+    return {
+        "machine": f"{cpu}, caches {caches}; {cores} cores, {memory:.0f} GiB; {system}",
+        "versions": ", ".join(versions),
+    }
 
 
 def cache_sizes(folder="/sys/devices/system/cpu/cpu0/cache"):

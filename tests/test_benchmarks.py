@@ -37,6 +37,26 @@ def test_targets_are_bounds_from_the_right_side(bench):
     assert speed.is_met(speed.target * 1.1) and not speed.is_met(speed.target * 0.9)
 
 
+def test_a_row_without_a_target_is_neither_met_nor_missed(bench):
+    rows = [row for row in bench["rows"].ROWS if row.target is None]
+    assert {row.key.partition("-")[2] for row in rows} == {"igraph", "scipy"}
+    for row in rows:
+        assert row.is_met(0.1) is None
+        facts = {"key": row.key, "text": row.text, "target": None, "unit": row.unit, "is_least": False}
+        facts |= {"medians": {"hpcmp": 1.0, "other": 4.0}, "value": 0.25, "met": None}
+        assert bench["run"].line(facts).endswith(f"| 0.25 | none; {row.unit} | - |")
+
+
+@pytest.mark.parametrize("name", ["bfs-igraph", "wcc-scipy", "pagerank-scipy", "sssp-scipy", "triangles-igraph"])
+def test_rivals_that_are_installed_are_measured(bench, tmp_path, name):
+    pytest.importorskip(name.partition("-")[2])
+    row = next(row for row in bench["rows"].ROWS if row.key == name)
+    pool = bench["timing"].Pool([row], tmp_path, 8, 120)
+    found = bench["timing"].measure(row, pool, 1)
+    pool.done_with(row)
+    assert all(seconds > 0 for seconds in found.values()) and row.figure(found) > 0
+
+
 def test_one_row_is_measured_and_a_missing_contestant_is_told(bench, tmp_path):
     pool_of, measure = bench["timing"].Pool, bench["timing"].measure
     row = next(row for row in bench["rows"].ROWS if row.key == "tiny-1")
