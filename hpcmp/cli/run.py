@@ -92,13 +92,14 @@ def _run_file(comm, args, settings, how):
     from hpcmp.comm import together
     from hpcmp.engine.fingerprint import names_used
     from hpcmp.engine.program import with_params
+    from hpcmp.engine.room import least_row_bytes
     from hpcmp.engine.run import run as run_program
 
     with together(comm):
         program = load_program(args.program)
         with_params(program, settings)
         names = names_used(*program.functions)
-    graph, read_s = _open(comm, args.graph, names)
+    graph, read_s = _open(comm, args.graph, names, least_row_bytes(program))
     if args.source is not None:
         require_source(graph, args.source)
     result = run_program(program, graph, params=settings, **how)
@@ -117,6 +118,7 @@ def _run_built_in(comm, args, module, settings, how):
     from hpcmp.algorithms import options
     from hpcmp.comm import together
     from hpcmp.engine.program import like_default
+    from hpcmp.engine.room import least_row_bytes
     from hpcmp.errors import ProgramError
 
     with together(comm):
@@ -137,17 +139,17 @@ def _run_built_in(comm, args, module, settings, how):
                 if how[name] != default:
                     raise ProgramError(f"{args.program} runs no steps; --{name} does not apply")
             how = {"threads": how["threads"]} if "threads" in accepted else {}
-    graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()))
+    graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()), least_row_bytes())
     return (graph, read_s), module.run(graph, **settings, **how)
 
 
-def _open(comm, path, names):
+def _open(comm, path, names, row_bytes):
     import time
 
     from hpcmp.io.graph_file import open_graph
 
     start = time.perf_counter()
-    graph = open_graph(comm, path, vertex_fields=names, edge_fields=names)
+    graph = open_graph(comm, path, vertex_fields=names, edge_fields=names, row_bytes=row_bytes)
     return graph, time.perf_counter() - start
 
 

@@ -43,8 +43,13 @@ class Push:
 
     def _out_edges(self):
         g, edges = self.graph, self.bound.edges
-        has_twins = not g.directed and g.n_ghost == 0 and "sender" not in edges._fields
-        if has_twins and self.threads.n_threads <= MAX_SCANNING_THREADS:
+        if not needs_transposed(self.bound, g, self.threads.n_threads):
             return g.in_ptr, g.in_src, False, edges  # rows of in-edges are rows of out-edges, though not ascending
         out_ptr, out_dst, out_edge = csr.transpose(g.in_ptr, g.in_src, g.n_local)
         return out_ptr, out_dst, True, type(edges)(*(a[out_edge] for a in edges))
+
+
+def needs_transposed(bound, graph, n_threads):
+    """Whether out-edges have to be made: in-edges are not as good. Local."""
+    has_twins = not graph.directed and graph.n_ghost == 0 and "sender" not in bound.edges._fields
+    return not has_twins or n_threads > MAX_SCANNING_THREADS
