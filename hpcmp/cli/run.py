@@ -14,10 +14,11 @@ EXAMPLES = (
 def add_arguments(parser):
     """Declare the arguments. Local."""
     from hpcmp.algorithms import NAMES
+    from hpcmp.cli.output import add_output
 
     parser.add_argument("program", metavar="PROGRAM", help=f"path/to/file.py:name, or one of {', '.join(NAMES)}")
     parser.add_argument("graph", metavar="GRAPH", help="graph file")
-    parser.add_argument("-o", "--output", help="result file to write")
+    add_output(parser, "result file to write")
     parser.add_argument(
         "--steps", type=int, help="at most so many steps; with --mode async rounds of a rank, more are an error"
     )
@@ -45,10 +46,9 @@ def run(comm, args):
     from hpcmp import algorithms
     from hpcmp.cli import probes
     from hpcmp.cli.common import parse_settings
-    from hpcmp.cli.output import note
+    from hpcmp.cli.output import check_output, note
     from hpcmp.comm import together
     from hpcmp.errors import ProgramError
-    from hpcmp.io.parallel import check_writable
 
     with together(comm):
         settings = parse_settings(args.set)
@@ -59,8 +59,7 @@ def run(comm, args):
         built_in = algorithms.find(args.program)
         if built_in is None and args.verify:
             raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")
-    if args.output is not None:
-        check_writable(comm, args.output, args.graph, args.program.rpartition(":")[0])
+    check_output(comm, args, args.graph, args.program.rpartition(":")[0])
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
         note(comm, f"note: {complaint}")
     how = {"steps": args.steps, "threads": args.threads}
