@@ -20,7 +20,7 @@ import pytest
 
 SENTINEL = bad_files.older_result()  # to be kept
 KEPT = "by hand\n"
-NOTES = ("reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
+NOTES = ("note: ", "reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
 LONGEST = 600  # characters of a message that is still read
 LIMIT_S = 40  # a launch takes about one second; a loaded machine several
 

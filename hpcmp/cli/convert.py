@@ -36,7 +36,12 @@ def add_arguments(parser):
     parser.add_argument(
         "--columns", metavar="A,B,...", help="names of the columns: src,dst[,weight,time:int64,relation,...]"
     )
-    parser.add_argument("--header", action="store_true", default=None, help="the first line names the columns")
+    parser.add_argument(
+        "--header",
+        action="store_true",
+        default=None,
+        help="the first line names the columns (default: if its first two words are no numbers, which a note tells)",
+    )
     parser.add_argument("--separator", help="one character between columns (default: blanks, tabs, commas)")
     parser.add_argument("--comments", default="#%", help="characters that start a comment line (default #%%)")
     parser.add_argument("--names", action="store_true", help="vertices are names, not numbers; kept in the file")
@@ -87,6 +92,8 @@ def run(comm, args):
     )
     names = table.src.dtype.kind == "S"
     features = read_features(comm, args.features, names=names, **text) if args.features else None
+    for found in (*table.notes, *(features.notes if features else ())):
+        note(comm, f"note: {found}")
     table = _with_weight(comm, table, args.weight)
     note(comm, "building the graph")
     graph, report = build_graph(
