@@ -80,6 +80,68 @@ def pyg_scatter(job):
     return lambda k: clock(step)
 
 
+def igraph_bfs(job):
+    """Hops from the k-th source to all vertices. Local."""
+    g, sources = igraph_graph(job)
+    return lambda k: clock(lambda: g.distances(sources[k % len(sources)]))
+
+
+def igraph_wcc(job):
+    """Connected components. Local."""
+    g, _ = igraph_graph(job)
+    return lambda k: clock(g.connected_components)
+
+
+def igraph_sssp(job):
+    """Dijkstra's algorithm from the first source. Local."""
+    g, sources = igraph_graph(job, "weight")
+    return lambda k: clock(lambda: g.distances(sources[0], weights="weight", algorithm="dijkstra"))
+
+
+def igraph_triangles(job):
+    """Triangles over paths of two edges, for which igraph counts triangles. Local."""
+    g, _ = igraph_graph(job)
+    return lambda k: clock(g.transitivity_undirected)
+
+
+def scipy_bfs(job):
+    """Vertices in the order of a search from the k-th source. Local."""
+    from scipy.sparse.csgraph import breadth_first_order
+
+    a, sources = scipy_matrix(job)
+    return lambda k: clock(lambda: breadth_first_order(a, sources[k % len(sources)], return_predecessors=False))
+
+
+def scipy_wcc(job):
+    """Connected components; both directions are stored, so strong ones are weak ones. Local."""
+    from scipy.sparse.csgraph import connected_components
+
+    a, _ = scipy_matrix(job)
+    ways = ({"connection": "strong"}, {"connection": "weak"}, {"directed": False})
+    best = min(ways, key=lambda way: clock(lambda: connected_components(a, **way)))
+    return lambda k: clock(lambda: connected_components(a, **best))
+
+
+def scipy_products(job):
+    """20 products of the adjacency matrix with a vector, float64. Local."""
+    a, _ = scipy_matrix(job)
+
+    def products():
+        x = np.full(a.shape[0], 1 / a.shape[0])
+        for _ in range(20):
+            x = a @ x
+
+    return lambda k: clock(products)
+
+
+def scipy_sssp(job):
+    """Dijkstra's algorithm from the first source. Local."""
+    from scipy.sparse.csgraph import dijkstra
+
+    a, sources = scipy_matrix(job, "weight")
+    return lambda k: clock(lambda: dijkstra(a, indices=sources[0]))
+
+
 def csr(job, field=None):
     """In-edges of all vertices by ascending id: n, ptr int64, src int64, float32 field. Local."""
     from mpi4py import MPI
@@ -103,6 +165,29 @@ def networkit_graph(job, nk):
     dst = np.repeat(np.arange(n), np.diff(ptr))
     once = dst <= src  # each undirected edge is stored both ways
     return nk.GraphFromCoo((dst[once], src[once]), n=n, directed=False)
+
+
+def igraph_graph(job, field=None):
+    """The graph in igraph, and the sources of searches. Local."""
+    import igraph
+
+    n, ptr, src, values = csr(job, field)
+    dst = np.repeat(np.arange(n), np.diff(ptr))
+    once = dst <= src  # each undirected edge is stored both ways
+    g = igraph.Graph(n, np.column_stack((dst[once], src[once])))
+    if field is not None:
+        g.es[field] = values[once].tolist()
+    return g, pick_sources(np.diff(ptr)).tolist()
+
+
+def scipy_matrix(job, field=None):
+    """The adjacency matrix in scipy, float64, and the sources of searches. Local."""
+    from scipy.sparse import csr_array
+
+    n, ptr, src, values = csr(job, field)
+    values = np.ones(len(src)) if values is None else values.astype(np.float64)
+    a = csr_array((values, src.astype(np.int32), ptr.astype(np.int32)), shape=(n, n))
+    return a, pick_sources(np.diff(ptr)).tolist()
 
 
 def pick_sources(degree, n=64, seed=1):

@@ -1,7 +1,8 @@
 """The table of rows: who is timed, what is made of the times, and the target.
 
 T is the time of 20 matrix-vector products of python-graphblas on the same graph
-(float32, semiring plus_second, the same threads).
+(float32, semiring plus_second, the same threads). Rows without a target are
+only to be looked at: igraph and scipy work on one thread, and so do we there.
 """
 
 from dataclasses import dataclass, field
@@ -27,14 +28,16 @@ class Row:
     text: str
     contestants: dict  # label -> Contestant
     figure: object  # function of {label: median} that gives the number to compare
-    target: float
+    target: float | None  # None: only to be looked at
     unit: str
     is_least: bool = False  # the target is a lower bound
     repeat: int | None = None  # None: as --repeat says
     keep: dict = field(default_factory=dict)
 
     def is_met(self, value):
-        """Whether a figure reaches the target. Local."""
+        """Whether a figure reaches the target; None without one. Local."""
+        if self.target is None:
+            return None
         return value >= self.target if self.is_least else value <= self.target
 
 
@@ -72,6 +75,12 @@ def against(key, text, target, contestant, other, name, **more):
     return Row(key, text, {"hpcmp": contestant, name: other}, ratio("hpcmp", name), target, f"of {name}", **more)
 
 
+def beside(program, text, name, other, file="plain", **more):
+    """A row without a target: a built-in program and a rival, one thread each. Local."""
+    mine, other = ours(program, file, threads=1), rival(other, file, threads=1)
+    return against(f"{program}-{name}", text, None, mine, other, name, **more)
+
+
 def alone(key, text, target, contestant, unit, times=1.0, **more):
     """A row about ourselves: a value in some unit. Local."""
     return Row(key, text, {"hpcmp": contestant}, lambda median: median["hpcmp"] * times, target, unit, **more)
@@ -79,6 +88,7 @@ def alone(key, text, target, contestant, unit, times=1.0, **more):
 
 CHANNELS = ours("channel_sum", "channels")
 SOURCES = 64
+FEW_SOURCES = {"repeat": 8, "keep": {"statistic": "mean"}}
 
 ROWS = (
     against_T("pagerank-float32", "PageRank, 20 steps, float32", 0.6, ours("pagerank", dtype="float32")),
@@ -202,4 +212,12 @@ ROWS = (
         0.3,
         "off",
     ),
+    beside("bfs", "BFS, mean of 8 sources, 1 thread", "igraph", "igraph_bfs", **FEW_SOURCES),
+    beside("bfs", "BFS, mean of 8 sources, 1 thread", "scipy", "scipy_bfs", **FEW_SOURCES),
+    beside("wcc", "Weakly connected components, 1 thread", "igraph", "igraph_wcc"),
+    beside("wcc", "Weakly connected components, 1 thread", "scipy", "scipy_wcc"),
+    beside("pagerank", "PageRank, 20 steps, float64; scipy: 20 CSR products, 1 thread", "scipy", "scipy_products"),
+    beside("sssp", "Shortest paths, 1 thread", "igraph", "igraph_sssp", "weighted", repeat=3),
+    beside("sssp", "Shortest paths, 1 thread", "scipy", "scipy_sssp", "weighted", repeat=3),
+    beside("triangles", "Triangles, 1 thread", "igraph", "igraph_triangles", repeat=1),
 )

@@ -6,9 +6,10 @@
     python benchmarks/run.py --only sssp --scale 18 --repeat 5
     python benchmarks/run.py --list
 
-The rivals: pip install '.[bench,bench-torch]'; a row whose rival is missing says so. Rows
-that were measured are put into results.json beside this file, and RESULTS.md
-is written anew from it; rows that were not asked for keep what they had.
+The rivals: pip install '.[bench,bench-torch]'; a row whose rival is missing says so. Each row
+that was measured is put into results.json beside this file at once, and
+RESULTS.md is written anew from it: an interruption loses nothing, and rows that
+were not asked for keep what they had.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from pathlib import Path
 from rows import ROWS
 from timing import HERE, MissingError, Pool, measure
 
-RIVALS = ("python-graphblas", "suitesparse-graphblas", "networkit", "torch", "torch_geometric")
+RIVALS = ("python-graphblas", "suitesparse-graphblas", "networkit", "igraph", "scipy", "torch", "torch_geometric")
 PACKAGES = ("numpy", "numba", "mpi4py", "mpich", *RIVALS)
 HEADER = "| row | what | measured | figure | target | met |\n|---|---|---|---|---|---|"
 
@@ -37,14 +38,16 @@ def main():
     if args.list or not rows:
         print("\n".join(f"{row.key:18} {row.text}" for row in (rows or ROWS)))
         return 0 if args.list else 2
-    folder = Path(args.data)
+    folder, output = Path(args.data), Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    pool, results = Pool(rows, folder, args.scale, args.limit), {}
-    for row in rows:
-        results[row.key] = one_row(row, args, pool)
-        print(line(results[row.key]), flush=True)
     if not args.quick:
-        write(results, Path(args.output))
+        output.mkdir(parents=True, exist_ok=True)
+    pool = Pool(rows, folder, args.scale, args.limit)
+    for row in rows:
+        facts = one_row(row, args, pool)
+        print(line(facts), flush=True)
+        if not args.quick:
+            write({row.key: facts}, output)
     return 0
 
 
@@ -93,12 +96,12 @@ def commit():
 def line(facts):
     """A row of the table."""
     least = "at least" if facts["is_least"] else "at most"
-    target = f"{least} {facts['target']:.3g} {facts['unit']}"
+    target = f"none; {facts['unit']}" if facts["target"] is None else f"{least} {facts['target']:.3g} {facts['unit']}"
     if "value" not in facts:
         why = f"missing: {facts['missing']}" if "missing" in facts else f"failed: {facts['failed']}"
         return f"| {facts['key']} | {facts['text']} | {why.replace('|', '/')} | - | {target} | - |"
     measured = ", ".join(f"{label} {value:.4g}" for label, value in facts["medians"].items())
-    met = "yes" if facts["met"] else "**no**"
+    met = {True: "yes", False: "**no**", None: "-"}[facts["met"]]
     return f"| {facts['key']} | {facts['text']} | {measured} | {facts['value']:.3g} | {target} | {met} |"
 
 
@@ -108,13 +111,20 @@ def write(results, folder):
     known = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     known["rows"] |= results
     known["machine"] = machine()
-    path.write_text(json.dumps(known, indent=1) + "\n")
+    replace(path, json.dumps(known, indent=1) + "\n")
     rows = [known["rows"][row.key] for row in ROWS if row.key in known["rows"]]
     made = sorted({(facts["date"], facts["commit"], facts["scale"]) for facts in rows})
     text = ["# Results", "", "Written by `python benchmarks/run.py`; seconds unless the target says otherwise.", ""]
     text += [f"* {name}: {value}" for name, value in known["machine"].items()]
     text += ["* measured: " + "; ".join(f"{date}, commit {c}, scale {scale}" for date, c, scale in made), "", HEADER]
-    (folder / "RESULTS.md").write_text("\n".join(text + [line(facts) for facts in rows]) + "\n")
+    replace(folder / "RESULTS.md", "\n".join(text + [line(facts) for facts in rows]) + "\n")
+
+
+def replace(path, text):
+    """Write a file that is never seen half written."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
 
 
 def machine():
@@ -126,7 +136,21 @@ def machine():
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
-    return {"machine": f"{cpu}, {cores} cores, {memory:.0f} GiB; {system}", "versions": ", ".join(versions)}
+    caches = ", ".join(f"{name} {size}" for name, size in cache_sizes().items()) or "unknown"
+    return {
+        "machine": f"{cpu}, caches {caches}; {cores} cores, {memory:.0f} GiB; {system}",
+        "versions": ", ".join(versions),
+    }
+
+
+def cache_sizes(folder="/sys/devices/system/cpu/cpu0/cache"):
+    """Sizes of the caches that ratios depend on, as one core sees them: {"L2": "1024K", ...}."""
+    found = {f"L{_word(path / 'level')}": _word(path / "size") for path in sorted(Path(folder).glob("index*"))}
+    return {name: size for name, size in found.items() if name in ("L2", "L3") and size}
+
+
+def _word(path):
+    return "".join(_lines(path)[:1]).strip()
 
 
 def _lines(path):

@@ -110,10 +110,21 @@ class Graph:
         """The edges that end on this rank, by source: `OutEdges`."""
         return OutEdges(*csr.transpose(self.in_ptr, self.in_src, self.n_local))
 
+    @cached_property
+    def ghost_edges(self):
+        """Those of `out_edges` whose source is a ghost: `OutEdges`."""
+        return OutEdges(*csr.transpose(self.in_ptr, self.in_src, self.n_local, self.n_owned))
+
     @property
-    def has_twins(self):
-        """Whether rows of in-edges are rows of out-edges too, not ascending; fields and all."""
-        return not self.directed and self.n_ghost == 0
+    def heard_by(self):
+        """Rows that hear each owned row, perhaps ghosts among them: (ptr, rows)."""
+        return (self.out_edges.ptr, self.out_edges.dst) if self.directed else (self.in_ptr, self.in_src)
+
+    @property
+    def ghosts_heard_by(self):
+        """Owned rows that hear each ghost: (ptr, rows)."""
+        edges = self.out_edges if self.directed else self.ghost_edges
+        return edges.ptr, edges.dst
 
     def local_gids(self):
         """Gid of every local row: int64 (n_local,). Local."""
@@ -149,11 +160,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class OutEdges:
-    """The edges of a rank once more, by source."""
+    """Edges of a rank once more, by source."""
 
     ptr: np.ndarray  # uint64 (n_local + 1,)
-    dst: np.ndarray  # uint32 (n_in,) owned rows, ascending per source
-    edge: np.ndarray  # uint32 or uint64 (n_in,) which in-edge each is
+    dst: np.ndarray  # uint32 (n,) owned rows, ascending per source
+    edge: np.ndarray  # uint32 or uint64 (n,) which in-edge each is
     kept: dict = field(default_factory=dict)  # name -> (a field by in-edge, the same by out-edge)
 
     def field(self, name, values):

@@ -9,6 +9,15 @@ import zipfile
 import h5py
 import numpy as np
 
+
+def older_result():
+    """Bytes of a file of less than a page that says it is a result of hpcmp."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as handle:
+        handle.attrs["format"] = np.bytes_("hpcmp-result")
+    return content.getvalue()
+
+
 TINY = "0\t1\t0.5\n1\t2\t0.25\n2\t3\t1.0\n3\t0\t2.0\n"
 
 TEXTS = {

@@ -1,8 +1,9 @@
 """What a command adds to the memory of its ranks: mpiexec -n P python tests/memory_job.py WHAT PATH
 
-WHAT: ``pagerank`` (open the graph file PATH and run it) or ``convert`` (read
-the undirected edge list PATH, build its graph and write it). Kernels are
-compiled and libraries loaded by a small graph first. Rank 0 prints JSON.
+WHAT: ``pagerank``, ``bfs`` or ``sssp`` (open the graph file PATH and run it) or
+``convert`` (read the undirected edge list PATH, build its graph and write it).
+Kernels are compiled and libraries loaded by a small graph first. Rank 0 prints
+JSON: bytes of all ranks together.
 """
 
 import json
@@ -13,14 +14,21 @@ from pathlib import Path
 import numpy as np
 
 import hpcmp
-from hpcmp import generate
-from hpcmp.algorithms import pagerank
+from hpcmp import algorithms, generate
 from hpcmp.comm import world
-from hpcmp.io.graph_head import read_head
-from hpcmp.io.h5 import opened
+from hpcmp.engine import run as engine_run
+from hpcmp.io import graph_file
 from hpcmp.io.readers import read_edges
-from hpcmp.io.room import bytes_to_open
-from hpcmp.partition import ALPHA, deal
+
+predicted = {}  # of this rank, when it asks whether there is room
+
+
+def note_prediction(comm, what, needed, held=0):
+    """Stands where `room.refuse_what_cannot_fit` is called."""
+    predicted[what.split()[0]] = int(needed) + int(held)
+
+
+engine_run.room.refuse_what_cannot_fit = graph_file.refuse_what_cannot_fit = note_prediction
 
 
 def status(name):
@@ -29,11 +37,17 @@ def status(name):
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
-def run_pagerank(comm, path):
-    graph = hpcmp.open_graph(comm, path, vertex_fields=(), edge_fields=())
-    opened_peak = status("VmHWM")
-    pagerank.run(graph)
-    return {"n_edges": graph.n_edges, "n_vertices": graph.n_vertices}, opened_peak
+def run(name):
+    """Make the work of opening a graph and running a built-in program."""
+    module = algorithms.find(name)
+
+    def work(comm, path):
+        graph = hpcmp.open_graph(comm, path, vertex_fields=(), edge_fields=getattr(module, "FIELDS", ()))
+        opened_peak = status("VmHWM")
+        module.run(graph, **({"source": 0} if "source" in algorithms.options(module) else {}))
+        return {"n_edges": graph.n_edges, "n_vertices": graph.n_vertices}, opened_peak
+
+    return work
 
 
 def convert(comm, path):
@@ -43,10 +57,10 @@ def convert(comm, path):
 
 
 def main(comm, what, path):
-    work = {"pagerank": run_pagerank, "convert": convert}[what]
+    work = convert if what == "convert" else run(what)
     folder = Path(comm.bcast(tempfile.mkdtemp() if comm.rank == 0 else None))
-    made = generate.kronecker(comm, 6)
-    if what == "pagerank":
+    made = generate.kronecker(comm, 6, weights=(1, 9, "int"))
+    if what != "convert":
         small = folder / "small.h5"
         hpcmp.write_graph(hpcmp.build_graph(comm, made)[0], small)
     else:
@@ -60,15 +74,12 @@ def main(comm, what, path):
         file.write("5")  # the peak begins anew
     comm.Barrier()
     facts, opened_peak = work(comm, path)
-    found = comm.allreduce(np.array([base, opened_peak - base, status("VmHWM") - base]))
-    facts |= dict(zip(("base", "opened", "peak"), found.tolist()))
-    if what == "pagerank":
-        with opened(path) as handle:
-            head = read_head(handle, path, (), ())
-        work_of_parts = np.diff(head["part_start"]) + ALPHA * np.diff(head["edge_start"])
-        facts["predicted"] = int(bytes_to_open(head, deal(work_of_parts, comm.size)).sum())
+    measured = [base, opened_peak - base, status("VmHWM") - base]
+    asked = [predicted.get(key, 0) for key in ("opening", "running")]
+    found = comm.allreduce(np.array(measured + asked))
+    names = ("base", "opened", "peak", "predicted_opening", "predicted_running")
     if comm.rank == 0:
-        print(json.dumps(facts))
+        print(json.dumps(facts | dict(zip(names, found.tolist(), strict=True))))
 
 
 main(world(), sys.argv[1], Path(sys.argv[2]))

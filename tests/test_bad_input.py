@@ -1,7 +1,7 @@
 """Every mistake of a user ends all ranks with one message that says what is wrong, where, and what to do.
 
 Each case runs on 1 and on 3 ranks: exit code 2, one message, spoken by rank 0;
-no traceback; and an output that was there before keeps its bytes. All cases run
+no traceback; and an output of hpcmp that was there before keeps its bytes. All cases run
 in one job, and `LAUNCHED` once more in a job each, of which no process is left
 (on one rank, where nobody can be left behind, every fifth of them).
 """
@@ -18,8 +18,9 @@ import jobs
 import launch as launching
 import pytest
 
-SENTINEL = b"an older result, to be kept"
-NOTES = ("reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
+SENTINEL = bad_files.older_result()  # to be kept
+KEPT = "by hand\n"
+NOTES = ("note: ", "reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
 LONGEST = 600  # characters of a message that is still read
 LIMIT_S = 40  # a launch takes about one second; a loaded machine several
 
@@ -235,6 +236,12 @@ CASES = {
     "a folder as output": Case("run wcc @ring.h5 -o @a-folder", ("a-folder", "folder")),
     "an output in no folder": Case("run wcc @ring.h5 -o @nowhere/out.h5", ("nowhere", "does not exist", "make it")),
     "an output under a file": Case("run wcc @ring.h5 -o @tiny.tsv/out.h5", (r"tiny\.tsv",)),
+    "a text as output of run": Case("run wcc @ring.h5 -o @kept.txt", (r"kept\.txt exists", "--force")),
+    "a text as output of convert": Case("convert @tiny.tsv -o @kept.txt", (r"kept\.txt exists", "--force")),
+    "a text as output of generate": Case("generate ring --vertices 5 -o @kept.txt", (r"kept\.txt exists", "--force")),
+    "a text as output of partition": Case("partition @ring.h5 --parts 2 -o @kept.txt", (r"kept\.txt exists", "--force")),
+    "a text as output of export": Case("export @result.h5 -o @kept.txt", (r"kept\.txt exists", "--force")),
+    "HDF5 that is not ours as output": Case("run wcc @ring.h5 -o @plain.h5", (r"plain\.h5 exists", "--force")),
     "a folder that cannot be written": Case("run wcc @ring.h5 -o /proc/out.h5", NO_PLACE),
     "a graph in a folder that cannot be written": Case("convert @tiny.tsv -o /proc/out.h5", NO_PLACE),
     "a text in a folder that cannot be written": Case("generate ring --vertices 5 -o /proc/out.tsv", NO_PLACE),
@@ -288,6 +295,7 @@ LAUNCHED = (
     "a rule to end by that raises",
     "a folder as output",
     "an output under a file",
+    "a text as output of run",
 )
 
 
@@ -296,6 +304,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     bad_files.write_texts(folder)
     (folder / "a-folder").mkdir()
+    (folder / "kept.txt").write_text(KEPT)
     make = [
         ["generate", "ring", "--vertices", 8, "--parts", 4, "-o", folder / "ring.h5"],
         ["generate", "ring", "--vertices", 4, "--parts", 4, "-o", folder / "ring4.h5"],
@@ -372,6 +381,17 @@ def test_mistake_ends_all_ranks_of_a_job(launch, files, tmp_path, name, ranks):
     output.write_bytes(SENTINEL)
     refuses(launch, ranks, CASES[name].words(files, output), CASES[name].says)
     check_output(output)
+
+
+@pytest.mark.parametrize("ranks", [1, 3], ids=lambda ranks: f"P{ranks}")
+def test_what_hpcmp_did_not_write_is_replaced_only_by_force(outcomes, files, tmp_path, ranks):
+    outcomes(ranks)
+    assert (files / "kept.txt").read_text() == KEPT
+    output = tmp_path / "out.h5"
+    output.write_text(KEPT)
+    force = ["run", "wcc", files / "ring.h5", "--force", "-o", output]
+    again = ["generate", "ring", "--vertices", 5, "-o", output]  # over a result, which is ours
+    jobs.run_commands(ranks, [force, again, ["info", output]], tmp_path)
 
 
 # ---------------------------------------------------------------- full disks

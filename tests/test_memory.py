@@ -22,6 +22,8 @@ def files(tmp_path_factory):
     from hpcmp.io.text import format_columns
 
     alone, folder = world(), tmp_path_factory.mktemp("memory")
+    weighted = hpcmp.generate.kronecker(alone, 17, weights=(1, 255, "int"))
+    hpcmp.write_graph(hpcmp.build_graph(alone, weighted)[0], folder / "weighted.h5")
     table = hpcmp.generate.kronecker(alone, 17)
     (folder / "edges.tsv").write_bytes(format_columns([table.src, table.dst]))
     hpcmp.write_graph(hpcmp.build_graph(alone, table)[0], folder / "graph.h5")
@@ -38,7 +40,36 @@ def told(n, what, path):
 def test_pagerank_takes_8_bytes_an_edge_and_80_a_vertex_and_opening_what_was_predicted(files, n):
     found = told(n, "pagerank", files / "graph.h5")
     assert found["peak"] < 8 * found["n_edges"] + 80 * found["n_vertices"] + n * SLACK_BYTES, found
-    assert 0.5 * found["predicted"] < found["opened"] < 1.7 * found["predicted"] + n * SLACK_BYTES, found
+    opening = found["predicted_opening"]
+    assert 0.5 * opening < found["opened"] < 1.7 * opening + n * SLACK_BYTES, found
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("name", ["pagerank", "bfs", "sssp"])
+def test_a_run_takes_what_was_predicted(files, n, name):
+    found = told(n, name, files / ("weighted.h5" if name == "sssp" else "graph.h5"))
+    running = found["predicted_running"]
+    assert 0.6 * running < found["peak"] < 1.4 * running + n * SLACK_BYTES, found
+
+
+def test_a_run_that_cannot_fit_is_refused_on_every_rank_before_it_starts(comm, shared_tmp, monkeypatch):
+    graph = build(comm, GRAPHS["random"])
+    bfs = hpcmp.algorithms.bfs.run(graph, source=int(comm.bcast(graph.id[0] if graph.n_owned else 0)))
+    monkeypatch.setenv(room.LIMIT, "1K")
+    text = agreed_error(comm, MemoryLimitError, lambda: hpcmp.algorithms.pagerank.run(graph))
+    assert text.startswith("running pagerank takes") and room.LIMIT in text
+    monkeypatch.setenv(room.LIMIT, "1G")
+    assert hpcmp.algorithms.bfs.run(graph, source=bfs.params["source"]).digest == bfs.digest
+
+
+def test_what_is_held_counts_where_a_limit_says_how_much_there_is(comm, monkeypatch):
+    monkeypatch.setenv(room.LIMIT, str(100 * comm.size))
+    room.refuse_what_cannot_fit(comm, "it takes", 60, 40)
+    agreed_error(comm, MemoryLimitError, lambda: room.refuse_what_cannot_fit(comm, "it takes", 60, 41))
+    monkeypatch.delenv(room.LIMIT)
+    monkeypatch.setattr(room, "free_bytes", lambda: 100 * comm.size)  # what is held is gone from that
+    room.refuse_what_cannot_fit(comm, "it takes", 100, 10**6)
+    agreed_error(comm, MemoryLimitError, lambda: room.refuse_what_cannot_fit(comm, "it takes", 101, 0))
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -113,5 +144,9 @@ def test_what_a_rank_needs_grows_with_its_rows_edges_and_fields():
     bounds = np.array([0, 1, 2])
     plain = room.bytes_to_open(head, bounds)
     assert plain.tolist() == [40 * 40 + 300 * 4 + 500, 60 * 40 + 700 * 4 + 500]
+    assert room.bytes_to_open(head, bounds, 50).tolist() == [
+        40 * 90 + 300 * 4,
+        60 * 90 + 700 * 4,
+    ]  # more than the table
     more = head | {"vertex_fields": ["x"], "edge_fields": ["weight"], "has_relation": True}
     assert (room.bytes_to_open(more, bounds) - plain).tolist() == [40 * 32 + 300 * 10, 60 * 32 + 700 * 10]

@@ -13,10 +13,12 @@ EXAMPLES = (
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.output import add_output
+
     parser.add_argument(
         "input", nargs="+", metavar="INPUT", help="files of one format; NAME=FILE gives its edges a relation"
     )
-    parser.add_argument("-o", "--output", required=True, help="graph file to write")
+    add_output(parser, "graph file to write", required=True)
     parser.add_argument(
         "--format", help="edgelist, ldbc, matrixmarket, metis, graphml, npz, ntriples (default: by name)"
     )
@@ -34,7 +36,12 @@ def add_arguments(parser):
     parser.add_argument(
         "--columns", metavar="A,B,...", help="names of the columns: src,dst[,weight,time:int64,relation,...]"
     )
-    parser.add_argument("--header", action="store_true", default=None, help="the first line names the columns")
+    parser.add_argument(
+        "--header",
+        action="store_true",
+        default=None,
+        help="the first line names the columns (default: if its first two words are no numbers, which a note tells)",
+    )
     parser.add_argument("--separator", help="one character between columns (default: blanks, tabs, commas)")
     parser.add_argument("--comments", default="#%", help="characters that start a comment line (default #%%)")
     parser.add_argument("--names", action="store_true", help="vertices are names, not numbers; kept in the file")
@@ -58,16 +65,15 @@ def run(comm, args):
     """Read, build, write. Collective."""
     from hpcmp.assemble import build_graph
     from hpcmp.cli.common import report_json, report_lines
-    from hpcmp.cli.output import note, say, say_json
+    from hpcmp.cli.output import check_output, note, say, say_json
     from hpcmp.comm import raise_together
     from hpcmp.errors import PartitionError
     from hpcmp.io.graph_file import write_graph
-    from hpcmp.io.parallel import check_writable
     from hpcmp.io.readers import guess_format, read_edges, read_features, read_vertices
     from hpcmp.parts import repartition
 
     files = [name.partition("=")[2] or name for name in args.input]
-    check_writable(comm, args.output, *args.input, *files, args.vertices, args.features)
+    check_output(comm, args, *args.input, *files, args.vertices, args.features)
     if args.method not in ("degree", "block", "hash", "metis"):
         raise_together(comm, PartitionError(f"--method {args.method!r} is not degree, block, hash or metis"))
     note(comm, f"reading {', '.join(args.input)}")
@@ -86,6 +92,8 @@ def run(comm, args):
     )
     names = table.src.dtype.kind == "S"
     features = read_features(comm, args.features, names=names, **text) if args.features else None
+    for found in (*table.notes, *(features.notes if features else ())):
+        note(comm, f"note: {found}")
     table = _with_weight(comm, table, args.weight)
     note(comm, "building the graph")
     graph, report = build_graph(

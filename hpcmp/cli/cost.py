@@ -11,6 +11,11 @@ is measured on pieces of the graph itself, of several sizes, and interpolated.
 ``slowdown`` is what cores that work at once take from each other; it comes from
 the same pieces run on all cores. ``copied`` bytes are packed and unpacked, which
 nothing hides; what is on the wire meanwhile hides behind interior rows.
+
+    memory = base + kernels + max over ranks (max(opening, graph + run))
+
+each a sum of bytes for every vertex, edge, ghost and row sent (`hpcmp.io.room`,
+`hpcmp.engine.room`), and opening marks all vertices of the graph.
 """
 
 import math
@@ -23,16 +28,15 @@ from hpcmp import edges, partition
 from hpcmp.algorithms import pagerank
 from hpcmp.cli import probes
 from hpcmp.comm import collective, owner_of
-from hpcmp.engine.history import peak_rss_bytes
+from hpcmp.engine.room import run_rates
 from hpcmp.graph import Rows, from_sorted
+from hpcmp.io import room
 
 SENT_BYTES = 8  # what PageRank sends of a vertex
 SAMPLE_S = 0.25  # a piece is run for about so long
 SMALLEST_ROWS = 4096
 SHRINK = 4  # each piece has this many times fewer edges than the one before
 RING_ROWS = 1 << 18
-PEAK = 3.0  # peak memory over what a graph holds, where the graph is too small to tell
-TELLING_BYTES = 64 << 20  # a graph that holds as much tells it
 ASSUMED = {"latency_us": 2.0, "bandwidth_GB_s": 5.0, "exchange_GB_s": 2.0, "allreduce_us": 4.0, "network_ranks": 0}
 
 
@@ -118,7 +122,8 @@ def predict(share, rates, threads=1, ranks_per_machine=None):
     reduce_s = rates["step_us"] * 1e-6 + rates["hop_us"] * 1e-6 * math.log2(size)
     parts = {"compute_s": float(compute.max()), "halo_s": float(halo.max()), "reduce_s": reduce_s}
     work = vertices + partition.ALPHA * edges
-    held = rates["edge_bytes"] * edges + rates["vertex_bytes"] * vertices + rates["ghost_bytes"] * share["received"]
+    opening = room.bytes_of(rates["open_bytes"], share) + room.TABLE_BYTES * vertices.sum()
+    needed = np.maximum(opening, room.bytes_of(rates["run_bytes"], share))
     return {
         "ranks": size,
         "edge_cut": share["edge_cut"],
@@ -126,7 +131,7 @@ def predict(share, rates, threads=1, ranks_per_machine=None):
         "imbalance": float(work.max() / max(work.mean(), 1e-300)),
         "step_s": sum(parts.values()),
         **parts,
-        "memory_bytes": int(rates["base_bytes"] + rates["kernel_bytes"] + rates["peak"] * held.max()),
+        "memory_bytes": int(rates["base_bytes"] + rates["kernel_bytes"] + needed.max()),
     }
 
 
@@ -148,8 +153,9 @@ def calibrate(graph, base_bytes, known=None):
     dict
         ``step_us, vertex_ns``; ``edge_ns`` and ``slowdown`` as lists of
         (rows read, value); ``cores``; ``kernel_bytes``; the network as `probes.network` tells
-        it, and ``hop_us`` of an all-reduce; bytes per edge, vertex and ghost,
-        ``peak`` over them, ``base_bytes``. The same on all ranks.
+        it, and ``hop_us`` of an all-reduce; ``open_bytes`` and ``run_bytes``
+        (each: bytes of a vertex, an edge, a row sent or received), and
+        ``base_bytes``. The same on all ranks.
     """
     comm, known = graph.comm, dict(known or {})
     rates = {"cores": len(probes.cores())} | _memory(graph, base_bytes)
@@ -308,20 +314,11 @@ def _parts_heard(graph, row_part):
 
 
 def _memory(graph, base_bytes):
-    """Bytes that a graph and PageRank's fields hold, and the peak of opening it over them."""
-    fields = 2 * SENT_BYTES  # state, what is sent
-    by_edge = [graph.in_src, *graph.edge_fields.values(), *([] if graph.relation is None else [graph.relation])]
-    by_vertex = [graph.id, graph.order, graph.out_degree, graph.in_ptr, *graph.vertex_fields.values()]
-    edge_bytes = sum(a.dtype.itemsize for a in by_edge)
-    vertex_bytes = sum(a.nbytes // max(len(a), 1) for a in by_vertex) + fields
-    ghost_bytes = graph.id.itemsize + graph.ghosts.itemsize + 3 * SENT_BYTES  # both ends of the exchange, and the copy
-    held = edge_bytes * graph.n_in + vertex_bytes * graph.n_owned + ghost_bytes * graph.n_ghost
-    peak = (peak_rss_bytes() - base_bytes) / held if held > TELLING_BYTES else PEAK
+    """Bytes that opening the graph takes, and a run of PageRank on it, for each vertex, edge and row that travels."""
+    held, run = room.held_rates(graph), run_rates(SENT_BYTES, SENT_BYTES)
     return {
-        "edge_bytes": edge_bytes,
-        "vertex_bytes": vertex_bytes,
-        "ghost_bytes": ghost_bytes,
-        "peak": max(peak, 1.0),
+        "open_bytes": room.open_rates(graph),
+        "run_bytes": {name: held[name] + run[name] for name in held},
         "base_bytes": base_bytes,
     }
 

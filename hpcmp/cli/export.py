@@ -17,8 +17,10 @@ FORMATS = (*SEPARATORS, "parquet")
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.output import add_output
+
     parser.add_argument("file", metavar="FILE", help="graph or result file")
-    parser.add_argument("-o", "--output", metavar="OUT", help="file to write (default: standard output)")
+    add_output(parser, "file to write (default: standard output)", metavar="OUT")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -167,6 +169,7 @@ def _write_parquet(args, tables):
 @contextlib.contextmanager
 def _output(args):
     """A binary stream; a file appears under its name when it is complete."""
+    from hpcmp.cli.output import refuse_to_replace
     from hpcmp.errors import FileError
 
     path = args.output
@@ -179,6 +182,7 @@ def _output(args):
                 yield out
         else:
             _refuse_place(path, args.file)
+            refuse_to_replace(path, args.force)
             with _replacing(os.path.realpath(path)) as out:
                 yield out
     except BrokenPipeError:

@@ -12,6 +12,8 @@ EXAMPLES = (
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.output import add_output
+
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     made = {}
     for kind, text in (
@@ -33,7 +35,7 @@ def add_arguments(parser):
     made["product"].add_argument("first", help="edge list: a line with n, then `u v ...`, each edge once")
     made["product"].add_argument("second")
     for kind, sub in made.items():
-        sub.add_argument("-o", "--output", required=True, help="graph.h5, or edges.tsv / edges.csv for text")
+        add_output(sub, "graph.h5, or edges.tsv / edges.csv for text", required=True)
         sub.add_argument("--parts", type=int, metavar="V", help="cut into V parts")
         sub.add_argument("--multigraph", action="store_true", help="keep loops and repeated edges in graph.h5")
         sub.add_argument("--json", action="store_true", help="print one JSON object")
@@ -46,12 +48,12 @@ def run(comm, args):
     """Make the graph and write it. Collective."""
     from hpcmp.assemble import build_graph
     from hpcmp.cli.common import report_json, report_lines
-    from hpcmp.cli.output import say, say_json
+    from hpcmp.cli.output import check_output, say, say_json
     from hpcmp.comm import together
     from hpcmp.io.graph_file import write_graph
-    from hpcmp.io.parallel import check_writable, write_text
+    from hpcmp.io.parallel import write_text
 
-    check_writable(comm, args.output, getattr(args, "first", None), getattr(args, "second", None))
+    check_output(comm, args, getattr(args, "first", None), getattr(args, "second", None))
     with together(comm):
         table = _table(comm, args)
     if not str(args.output).endswith((".h5", ".hdf5")):

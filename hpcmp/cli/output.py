@@ -1,9 +1,65 @@
-"""What commands print: plain lines on standard output, progress on standard error."""
+"""What commands print, and the files they may write.
+
+Plain lines go to standard output, progress to standard error. An output file
+takes the place of one that hpcmp wrote, of no other.
+"""
 
 import json
+import os
 import sys
 
-import numpy as np
+
+def add_output(parser, text, **more):
+    """Declare the options of an output file. Local."""
+    parser.add_argument("-o", "--output", help=text, **more)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the output file whatever it is (without: only a graph or result file of hpcmp, or an empty one)",
+    )
+
+
+def check_output(comm, args, *inputs):
+    """Refuse an output that cannot be written, or must not be replaced. Collective.
+
+    Parameters
+    ----------
+    inputs : path or None
+        What the command reads.
+
+    Raises
+    ------
+    FileError
+        On every rank.
+    """
+    from hpcmp.comm import together
+    from hpcmp.io.parallel import check_writable
+
+    if args.output is None:
+        return
+    check_writable(comm, args.output, *inputs)
+    with together(comm):
+        if comm.rank == 0:
+            refuse_to_replace(args.output, args.force)
+
+
+def refuse_to_replace(path, force):
+    """Refuse to take the place of a file that hpcmp did not write. Local.
+
+    A text bears no mark of who wrote it, so none is replaced.
+
+    Raises
+    ------
+    FileError
+        There is such a file, and no force.
+    """
+    from hpcmp.errors import FileError
+    from hpcmp.io.h5 import is_ours
+
+    if not force and os.path.isfile(path) and os.path.getsize(path) and not is_ours(path):
+        raise FileError(
+            f"{path} exists and is no graph or result file of hpcmp; write to another file, or replace it with --force"
+        )
 
 
 def say(comm, text):
@@ -28,6 +84,8 @@ def say_json(comm, values):
 
 def plain(value):
     """What json cannot print itself, as something it can. Local."""
+    import numpy as np
+
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

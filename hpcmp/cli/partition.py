@@ -17,8 +17,10 @@ MAX_RANKS = 1 << 16
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.output import add_output
+
     parser.add_argument("graph", metavar="GRAPH")
-    parser.add_argument("-o", "--output", help="graph file to write")
+    add_output(parser, "graph file to write")
     parser.add_argument("--parts", type=int, metavar="V", help="number of parts (default: as many as now)")
     parser.add_argument("--method", default="degree", help="degree (default), block, hash, metis, file")
     parser.add_argument(
@@ -43,11 +45,10 @@ def run(comm, args):
     """Cut, report, write. Collective."""
     from hpcmp import partition
     from hpcmp.cli import cost
-    from hpcmp.cli.output import note, say, say_json, table
+    from hpcmp.cli.output import check_output, note, say, say_json, table
     from hpcmp.comm import together
     from hpcmp.errors import PartitionError
     from hpcmp.io.graph_file import open_graph, write_graph
-    from hpcmp.io.parallel import check_writable
     from hpcmp.parts import METHODS, repartition
 
     with together(comm):
@@ -61,8 +62,7 @@ def run(comm, args):
             partition.check_parts(args.parts)
         sizes, known = _sizes(args), _known_rates(args.rates)
     base_bytes = cost.memory_now()
-    if args.output is not None:
-        check_writable(comm, args.output, args.graph, args.part_file)
+    check_output(comm, args, args.graph, args.part_file)
     graph = open_graph(comm, args.graph)
     if not args.report:
         note(comm, f"cutting by {args.method}")

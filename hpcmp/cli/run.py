@@ -14,10 +14,11 @@ EXAMPLES = (
 def add_arguments(parser):
     """Declare the arguments. Local."""
     from hpcmp.algorithms import NAMES
+    from hpcmp.cli.output import add_output
 
     parser.add_argument("program", metavar="PROGRAM", help=f"path/to/file.py:name, or one of {', '.join(NAMES)}")
     parser.add_argument("graph", metavar="GRAPH", help="graph file")
-    parser.add_argument("-o", "--output", help="result file to write")
+    add_output(parser, "result file to write")
     parser.add_argument(
         "--steps", type=int, help="at most so many steps; with --mode async rounds of a rank, more are an error"
     )
@@ -45,10 +46,9 @@ def run(comm, args):
     from hpcmp import algorithms
     from hpcmp.cli import probes
     from hpcmp.cli.common import parse_settings
-    from hpcmp.cli.output import note
+    from hpcmp.cli.output import check_output, note
     from hpcmp.comm import together
     from hpcmp.errors import ProgramError
-    from hpcmp.io.parallel import check_writable
 
     with together(comm):
         settings = parse_settings(args.set)
@@ -59,8 +59,7 @@ def run(comm, args):
         built_in = algorithms.find(args.program)
         if built_in is None and args.verify:
             raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")
-    if args.output is not None:
-        check_writable(comm, args.output, args.graph, args.program.rpartition(":")[0])
+    check_output(comm, args, args.graph, args.program.rpartition(":")[0])
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
         note(comm, f"note: {complaint}")
     how = {"steps": args.steps, "threads": args.threads}
@@ -92,13 +91,14 @@ def _run_file(comm, args, settings, how):
     from hpcmp.comm import together
     from hpcmp.engine.fingerprint import names_used
     from hpcmp.engine.program import with_params
+    from hpcmp.engine.room import least_row_bytes
     from hpcmp.engine.run import run as run_program
 
     with together(comm):
         program = load_program(args.program)
         with_params(program, settings)
         names = names_used(*program.functions)
-    graph, read_s = _open(comm, args.graph, names)
+    graph, read_s = _open(comm, args.graph, names, least_row_bytes(program))
     if args.source is not None:
         require_source(graph, args.source)
     result = run_program(program, graph, params=settings, **how)
@@ -117,6 +117,7 @@ def _run_built_in(comm, args, module, settings, how):
     from hpcmp.algorithms import options
     from hpcmp.comm import together
     from hpcmp.engine.program import like_default
+    from hpcmp.engine.room import least_row_bytes
     from hpcmp.errors import ProgramError
 
     with together(comm):
@@ -137,17 +138,17 @@ def _run_built_in(comm, args, module, settings, how):
                 if how[name] != default:
                     raise ProgramError(f"{args.program} runs no steps; --{name} does not apply")
             how = {"threads": how["threads"]} if "threads" in accepted else {}
-    graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()))
+    graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()), least_row_bytes())
     return (graph, read_s), module.run(graph, **settings, **how)
 
 
-def _open(comm, path, names):
+def _open(comm, path, names, row_bytes):
     import time
 
     from hpcmp.io.graph_file import open_graph
 
     start = time.perf_counter()
-    graph = open_graph(comm, path, vertex_fields=names, edge_fields=names)
+    graph = open_graph(comm, path, vertex_fields=names, edge_fields=names, row_bytes=row_bytes)
     return graph, time.perf_counter() - start
 
 

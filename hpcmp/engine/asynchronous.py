@@ -110,7 +110,7 @@ class AsyncLoop(Loop):
         push = self._push()
         ghosts = mail.take_ghosts()
         if len(ghosts):
-            push.tell(ctx, ghosts, len(ghosts))
+            push.tell(ctx, ghosts, len(ghosts), are_ghosts=True)
             self._settle(ctx)
         while frontier.n_found:
             self._begin_round()

@@ -155,9 +155,9 @@ class _Binder:
         exact.value(exact.zero())
         if p.only_changed:
             csr.set_flags(self.flags, self.rows, True)
+            csr.transpose(self.graph.in_ptr[:1], self.graph.in_src[:0], 0)
             if b.push is None:
-                out_ptr, out_dst, _ = csr.transpose(self.graph.in_ptr[:1], self.graph.in_src[:0], 0)
-                csr.mark_listeners(out_ptr, out_dst, self.rows, self.flags)
+                csr.mark_listeners(self.graph.in_ptr[:1], self.graph.in_src[:0], self.rows, self.flags)
 
     # -------------------------------------------------------- maps
 

@@ -73,8 +73,8 @@ class Frontier:
         csr.set_flags(self.changed, self.senders, True)
         self.way = self._choose(n_changed, out_edges)
         if self.way == "mark":
-            self._touched = np.zeros(self.graph.n_owned, np.bool_)
-            csr.mark_listeners(*self._out_edges(), self.senders, self._touched)
+            self._touched = np.zeros(self.graph.n_local, np.bool_)
+            csr.mark_listeners(*self.graph.heard_by, self.senders, self._touched)
         return self.senders
 
     def turn(self):
@@ -86,13 +86,13 @@ class Frontier:
 
     def interior(self):
         """Interior rows that may hear somebody: uint32. Local."""
-        return self._rows(self.graph.interior, ~self.graph.is_boundary)
+        return self._rows(self.graph.interior, False)
 
     def boundary(self):
         """Boundary rows that may, once the ghosts' flags are there: uint32. Local."""
         if self.way == "mark":
-            csr.mark_listeners(*self._out_edges(), self.ghost_senders(), self._touched)
-        return self._rows(self.graph.boundary, self.graph.is_boundary)
+            csr.mark_listeners(*self.graph.ghosts_heard_by, self.ghost_senders(), self._touched)
+        return self._rows(self.graph.boundary, True)
 
     def ghost_senders(self):
         """Ghosts that send in this step, once their flags are there: uint32. Local."""
@@ -109,10 +109,6 @@ class Frontier:
             raise AssertionError("more rows were to change than there are")
         return buffer[self._n_used - n : self._n_used]
 
-    def _out_edges(self):
-        g = self.graph
-        return (g.in_ptr, g.in_src) if g.has_twins else (g.out_edges.ptr, g.out_edges.dst)
-
     def _choose(self, n_changed, out_edges):
         before, self._n_before = self._n_before, n_changed
         if self.mode != "auto":
@@ -127,8 +123,11 @@ class Frontier:
         self._n_unfollowed = max(self._n_unfollowed - out_edges, 0)
         return "pull" if many else self.few
 
-    def _rows(self, all_rows, kind):
-        return all_rows if self.way != "mark" else np.flatnonzero(self._touched & kind).astype(LID)
+    def _rows(self, all_rows, on_boundary):
+        if self.way != "mark":
+            return all_rows
+        touched = self._touched[: self.graph.n_owned]
+        return np.flatnonzero(touched & (self.graph.is_boundary == on_boundary)).astype(LID)
 
 
 def joined(pieces):

@@ -162,7 +162,7 @@ class Loop:
             self._relax(ctx, self.frontier.boundary())
             return
         if self.graph.n_ghost:
-            self._push().tell(ctx, self.frontier.ghost_senders(), n_messages)
+            self._push().tell(ctx, self.frontier.ghost_senders(), n_messages, are_ghosts=True)
         self._settle(ctx)
 
     def _settle(self, ctx):

@@ -22,26 +22,26 @@ class Push:
         self.acc = accumulators(bound.fold, n)
         self.hears = np.zeros(n, np.bool_)
         self.rooms = {}  # thread -> [where it writes the rows that hear something, how many it wrote]
-        self.out_edges = self._out_edges()
+        self.out_edges, self.ghost_edges = self._edges()
         self.ranges = csr.chunks(graph.in_ptr, everyone, threads.n_threads, threads.n_threads)
 
-    def tell(self, ctx, senders, n_edges):
-        """Push the messages of local rows with about n_edges out-edges. Local."""
-        n, n_senders = self.graph.n_owned, len(senders)
+    def tell(self, ctx, senders, n_edges, are_ghosts=False):
+        """Push the messages of owned rows, or ghosts, with about n_edges out-edges. Local."""
+        n, n_senders, edges = self.graph.n_owned, len(senders), self.ghost_edges if are_ghosts else self.out_edges
         if self.threads.n_threads == 1 or n_edges < MIN_PUSHED_EDGES:
-            self._push(ctx, senders, 0, n_senders, 0, n)
+            self._push(edges, ctx, senders, 0, n_senders, 0, n)
         elif self.bound.fold.is_one_word:
-            chunks = csr.chunks(self.out_edges[0], senders, self.threads.n_threads)
-            self.threads.run(lambda lo, hi: self._push(ctx, senders, lo, hi, 0, n), chunks)
+            chunks = csr.chunks(edges[0], senders, self.threads.n_threads)
+            self.threads.run(lambda lo, hi: self._push(edges, ctx, senders, lo, hi, 0, n), chunks)
         else:
-            self.threads.run(lambda lo, hi: self._push(ctx, senders, 0, n_senders, lo, hi), self.ranges)
+            self.threads.run(lambda lo, hi: self._push(edges, ctx, senders, 0, n_senders, lo, hi), self.ranges)
 
-    def _push(self, ctx, senders, *range_of_senders_and_rows):
+    def _push(self, edges, ctx, senders, *range_of_senders_and_rows):
         """Let one thread push a share."""
         room = self.rooms.setdefault(threading.get_ident(), [np.empty(self.graph.n_owned, LID), 0])
         b, (touched, n) = self.bound, room
         args = (b.vertices, b.sent, ctx, senders, self.acc, self.hears, self.remembers, touched[n:])
-        room[1] += int(b.push(*self.out_edges, *args, *range_of_senders_and_rows))
+        room[1] += int(b.push(*edges, *args, *range_of_senders_and_rows))
 
     def rows(self):
         """The rows that heard something: uint32; the next step starts from none. Local."""
@@ -50,14 +50,21 @@ class Push:
             room[1] = 0
         return joined(pieces)
 
-    def _out_edges(self):
-        g, edges = self.graph, self.bound.edges
-        are_scanned = self.threads.n_threads > 1 and not self.bound.fold.is_one_word  # by each thread for its rows
-        if (
-            g.has_twins
-            and "sender" not in edges._fields
-            and not (are_scanned and self.threads.n_threads > MAX_SCANNING_THREADS)
-        ):
-            return g.in_ptr, g.in_src, False, edges
-        out = g.out_edges
-        return out.ptr, out.dst, True, type(edges)(*map(out.field, edges._fields, edges))
+    def _edges(self):
+        """What goes before the other arguments of the kernel: out-edges of owned rows, and those of ghosts."""
+        g, b = self.graph, self.bound
+        turned = turned_edges(b, g, self.threads.n_threads)
+        by_row = g.in_ptr, g.in_src, False, b.edges  # also the out-edges of an undirected graph, not ascending
+        if turned == "none":
+            return by_row, by_row
+        out = g.ghost_edges if turned == "ghosts" else g.out_edges
+        made = out.ptr, out.dst, True, type(b.edges)(*map(out.field, b.edges._fields, b.edges))
+        return (by_row if turned == "ghosts" else made), made
+
+
+def turned_edges(bound, graph, n_threads):
+    """Of which sources out-edges have to be made: "none", "ghosts", "all". Local."""
+    are_scanned = n_threads > MAX_SCANNING_THREADS and not bound.fold.is_one_word
+    if graph.directed or are_scanned or "sender" in bound.edges._fields:
+        return "all"
+    return "ghosts" if graph.n_ghost else "none"

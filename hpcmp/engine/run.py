@@ -16,8 +16,10 @@ from hpcmp.engine.history import peak_rss_bytes
 from hpcmp.engine.loop import Loop
 from hpcmp.engine.program import with_params
 from hpcmp.engine.result import Result
+from hpcmp.engine.room import rates_of
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import both_ways, only_relations, reversed_edges
+from hpcmp.io import room
 
 
 @collective
@@ -73,6 +75,8 @@ def run(
     ProgramError
         The program does not fit the graph, does not compile, or one of its
         functions raised. Raised on every rank.
+    MemoryLimitError
+        Its arrays cannot fit in the memory that is free. Raised on every rank.
     """
     comm = graph.comm
     error = None
@@ -87,6 +91,7 @@ def run(
     heard = _heard_graph(program, graph)
     ready = time.perf_counter()
     bound = _bind_together(program, heard, params, not check, graph)
+    _refuse_what_cannot_fit(bound, graph, heard, mode, threads)
     compiled = time.perf_counter()
     with np.errstate(all="ignore"):  # numba's arithmetic is silent; plain Python's shall be too
         kind = AsyncLoop if mode == "async" else Loop
@@ -159,6 +164,14 @@ def _bind_together(program, heard, params, compiled, graph):
         error = caught
     raise_together(graph.comm, error)
     return bound
+
+
+def _refuse_what_cannot_fit(bound, graph, heard, mode, threads):
+    counts = room.counts_of(heard)
+    needed = room.bytes_of(rates_of(bound, heard, mode, threads), counts)
+    graphs = [graph] if heard is graph else [graph, heard]
+    held = sum(room.bytes_of(room.held_rates(g), room.counts_of(g)) for g in graphs)
+    room.refuse_what_cannot_fit(graph.comm, f"running {bound.program.name or 'this program'} takes", needed, held)
 
 
 def _finish(loop, graph, heard, seconds, threads, step_digests):

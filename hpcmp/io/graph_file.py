@@ -83,13 +83,16 @@ def write_graph(graph, path, command=None):
 
 
 @collective
-def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
+def open_graph(comm, path, *, vertex_fields=None, edge_fields=None, row_bytes=0):
     """Open a graph file on any number of ranks. Collective.
 
     Parameters
     ----------
     vertex_fields, edge_fields : collection of str, optional
         Read only these fields; default: all.
+    row_bytes : int
+        Bytes of each owned vertex that what follows will take, to be counted
+        where a graph is refused that cannot fit.
 
     Returns
     -------
@@ -108,7 +111,8 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None):
     work = np.diff(part_start) + partition.ALPHA * np.diff(head["edge_start"])
     rank_parts = partition.deal(work, comm.size)
     first, end = (int(g) for g in part_start[rank_parts[comm.rank : comm.rank + 2]])
-    refuse_what_cannot_fit(comm, path, bytes_to_open(head, rank_parts)[comm.rank])
+    needed = bytes_to_open(head, rank_parts, row_bytes)[comm.rank]
+    refuse_what_cannot_fit(comm, f"{'running on' if row_bytes else 'opening'} {path} takes at least", needed)
     with Reader(comm, path) as reader:
 
         def rows(group, names):

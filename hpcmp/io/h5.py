@@ -59,6 +59,16 @@ def opened(path, expect=None):
             raise FormatError(f"{path} is damaged: {_first_line(error)}") from error
 
 
+def is_ours(path):
+    """Whether a file says that hpcmp wrote it, in whatever version. Local."""
+    try:
+        with h5py.File(path, "r") as handle:
+            said = _settled(handle.attrs.get("format"))
+    except (OSError, RuntimeError, KeyError):  # no HDF5, or damaged
+        return False
+    return isinstance(said, str) and said in FORMATS
+
+
 def check_is_file(path):
     """Refuse what is missing, a folder, or unreadable. Local."""
     path = Path(path)

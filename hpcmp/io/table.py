@@ -25,6 +25,7 @@ class EdgeTable:
     )  # (v,) declared apart from edges; same kind as src
     directed: bool | None = None  # what the input says; None: it does not say
     sources: tuple = ()  # ({"name":, "bytes":, "sha256":}, ...) the same on all ranks
+    notes: tuple = ()  # what the reader took for granted, in words; the same on all ranks
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,4 @@ class FeatureTable:
     value: np.ndarray  # (f,) float32
     n_columns: int  # over all ranks
     sources: tuple = ()
+    notes: tuple = ()  # as of `EdgeTable`

@@ -8,42 +8,67 @@ import numpy as np
 from hpcmp.dtypes import LID, PTR
 from hpcmp.jit import kernel
 
+BLOCK_BITS = 9  # at most 2**9 blocks of sources while edges are turned: as many places are written by turns
 CHUNK_WORK = 1 << 16  # rows + edges of one chunk: some 50 us, long against the 5 us it takes to hand it out
 
 
-def transpose(in_ptr, in_src, n_local):
-    """Out-edges of every local row that end on this rank. Local.
+def transpose(in_ptr, in_src, n_local, first=0):
+    """Out-edges of the local rows from ``first`` on that end on this rank. Local.
+
+    Edges are dealt to blocks of sources before each finds its place, so that
+    it is one in the caches: two to three times faster than at once.
 
     Returns
     -------
     out_ptr : uint64 (n_local + 1,)
-    out_dst : uint32 (n_in,) owned rows, ascending per source
-    out_edge : uint32 or uint64 (n_in,) which in-edge each is
+    out_dst : uint32 (n,) owned rows, ascending per source
+    out_edge : uint32 or uint64 (n,) which in-edge each is
     """
-    out_ptr = np.zeros(n_local + 1, PTR)
-    out_dst = np.empty(len(in_src), LID)
-    out_edge = np.empty(len(in_src), LID if len(in_src) < 2**32 else PTR)
-    fill_transpose(in_ptr, in_src, out_ptr, out_dst, out_edge)
+    out_ptr, first = np.zeros(n_local + 1, PTR), np.uint32(first)
+    count_by_source(in_src, first, out_ptr)
+    n, shift = int(out_ptr[-1]), np.uint64(max((n_local - int(first)).bit_length() - BLOCK_BITS, 0))
+    block_starts = np.arange(int(first), n_local + 1, 1 << int(shift))
+    out_dst, out_edge = np.empty(n, LID), np.empty(n, LID if len(in_src) < 2**32 else PTR)
+    src, dst, edge = np.empty(n, LID), np.empty_like(out_dst), np.empty_like(out_edge)
+    deal_to_blocks(in_ptr, in_src, first, shift, out_ptr[block_starts], src, dst, edge)
+    place(src, dst, edge, out_ptr, out_dst, out_edge)
     return out_ptr, out_dst, out_edge
 
 
 @kernel
-def fill_transpose(in_ptr, in_src, out_ptr, out_dst, out_edge):
-    """Count, then place: out_dst holds the rows that hear source j."""
+def count_by_source(in_src, first, out_ptr):
+    """out_ptr[j + 1] = edges of the sources from first to j."""
     one = np.uint64(1)
-    n_local = np.uint64(out_ptr.size - 1)
     for e in range(in_src.size):
-        out_ptr[in_src[e] + one] += one
-    for j in range(n_local):
-        out_ptr[j + one] += out_ptr[j]
-    for i in range(in_ptr.size - 1):
-        for e in range(in_ptr[i], in_ptr[np.uint64(i) + one]):
+        if in_src[e] >= first:
+            out_ptr[in_src[e] + one] += one
+    for j in range(out_ptr.size - 1):
+        out_ptr[j + 1] += out_ptr[j]
+
+
+@kernel
+def deal_to_blocks(in_ptr, in_src, first, shift, ends, src, dst, edge):
+    """Edges (src, dst, edge) by block of 2**shift sources; ends[b] is where block b goes on."""
+    one = np.uint64(1)
+    for i in range(np.uint64(in_ptr.size - 1)):
+        for e in range(in_ptr[i], in_ptr[i + one]):
             j = in_src[e]
-            out_dst[out_ptr[j]] = i
-            out_edge[out_ptr[j]] = e
-            out_ptr[j] += one
+            if j >= first:
+                b = np.uint64(j - first) >> shift
+                src[ends[b]], dst[ends[b]], edge[ends[b]] = j, i, e
+                ends[b] += one
+
+
+@kernel
+def place(src, dst, edge, out_ptr, out_dst, out_edge):
+    """Edges by source, in the order in which they come; out_ptr tells where each source starts."""
+    one = np.uint64(1)
+    for k in range(src.size):
+        at = out_ptr[src[k]]
+        out_dst[at], out_edge[at] = dst[k], edge[k]
+        out_ptr[src[k]] = at + one
     # every pointer has moved to the end of its row, which is the start of the next
-    for j in range(n_local, np.uint64(0), -1):
+    for j in range(np.uint64(out_ptr.size - 1), np.uint64(0), -1):
         out_ptr[j] = out_ptr[np.uint64(j) - one]
     out_ptr[0] = np.uint64(0)
 

@@ -19,6 +19,7 @@ N_LIMBS = 68  # (2046 + 52) / 32 bits of position, and room for carries
 N_FLAGS = 3  # how many +inf, -inf, nan
 N_WORDS = N_LIMBS + N_FLAGS
 MAX_ADDS = 2**30  # each adds less than 2**32 to an int64 limb
+ADDED_AT_ONCE = 1 << 16  # values that are turned into doubles, where they are none: they stay in the second cache
 
 
 def zero():
@@ -28,9 +29,8 @@ def zero():
 
 def add(total, values):
     """Add float64 values (any number) to a sum of words, in place. Local."""
-    bits = np.ascontiguousarray(values, np.float64).view(np.int64)
-    for lo in range(0, max(len(bits), 1), MAX_ADDS):
-        add_all(bits[lo : lo + MAX_ADDS], total)
+    for lo in range(0, max(len(values), 1), ADDED_AT_ONCE):
+        add_all(np.ascontiguousarray(values[lo : lo + ADDED_AT_ONCE], np.float64).view(np.int64), total)
         carry(total)
 
 

@@ -50,7 +50,8 @@ def make_push(message, fold, listens, read, fingerprint, compiled=True):
     ):
         fingerprint  # noqa: B018
         scratch, first, last = scratch_rows(vertices), np.uint64(first), np.uint64(last)
-        is_share, n = first > ZERO or last < np.uint64(hears.size), ZERO
+        n = ZERO
+        is_share = first > ZERO or last < np.uint64(hears.size) or not ascends  # these may name ghosts too
         for r in range(lo, hi):
             j = senders[r]
             start, end = out_ptr[j], out_ptr[j + ONE]

@@ -107,6 +107,29 @@ def test_graph_does_not_depend_on_ranks(said, name):
 
 
 @ranks
+def test_a_line_that_is_taken_as_a_header_is_told_once(files, tmp_path, ranks):
+    (tmp_path / "long.tsv").write_text(f"{'x' * 500} y\n1 2\n")
+    words = {
+        "guessed": [files / "table.csv"],
+        "said": [files / "table.csv", "--header"],
+        "none": [files / "weights.tsv"],
+        "several": [f"a={files}/table.csv", f"b={files}/table.csv"],
+        "long": [tmp_path / "long.tsv"],
+    }
+    commands = [["convert", *w, "-o", tmp_path / f"{name}.h5"] for name, w in words.items()]
+    outcomes = dict(zip(words, jobs.outcomes_of(ranks, commands, tmp_path), strict=True))
+    assert not any(text for outcome in outcomes.values() for text in outcome["stderr"][1:])
+    told = {
+        name: [line for line in outcome["stderr"][0].splitlines() if line.startswith("note: ")]
+        for name, outcome in outcomes.items()
+    }
+    guessed = "note: the first line of table.csv ('from,to,kilometres,lanes') was taken as a header and skipped"
+    assert told["guessed"] == [guessed] and told["several"] == [guessed] * 2
+    assert told["said"] == told["none"] == []
+    assert len(told["long"]) == 1 and len(told["long"][0]) < 200
+
+
+@ranks
 def test_counts_of_loops_and_duplicates(said, ranks):
     plain = said(ranks)["plain"]
     assert (plain["n_lines"], plain["n_loops"], plain["n_duplicates"], plain["n_edges"]) == (4, 1, 1, 4)

@@ -25,10 +25,8 @@ RATES = {
     "hop_us": 6.0,
     "network_ranks": 2,
     "base_bytes": 500,
-    "edge_bytes": 4,
-    "vertex_bytes": 50,
-    "ghost_bytes": 40,
-    "peak": 2.0,
+    "open_bytes": {"vertices": 40, "edges": 4, "received": 50, "sent": 16},
+    "run_bytes": {"vertices": 100, "edges": 4, "received": 40, "sent": 24},
 }
 
 
@@ -44,7 +42,7 @@ def test_one_rank_pays_for_its_edges_vertices_and_the_step():
     assert found["compute_s"] == pytest.approx(100 * 1e-9 + 10 * 5e-9)
     assert (found["halo_s"], found["reduce_s"]) == (0, pytest.approx(100e-6))
     assert found["step_s"] == pytest.approx(found["compute_s"] + found["reduce_s"])
-    assert found["memory_bytes"] == 1500 + 2 * (4 * 100 + 50 * 10)
+    assert found["memory_bytes"] == 1500 + 4 * 100 + 100 * 10
     assert (found["ranks"], found["edge_cut"], found["imbalance"]) == (1, 7, 1)
 
 
@@ -83,6 +81,14 @@ def test_messages_and_bytes_are_hidden_by_interior_rows_but_packing_is_not():
     edges = (10**9, 10**9)
     hidden = cost.predict(share((10, 10), edges, edges, sent, sent, (2, 2)), RATES)["halo_s"]
     assert hidden == pytest.approx(copy)
+
+
+def test_the_largest_rank_sets_the_memory_by_running_or_by_opening():
+    ghosts = share((10, 20), (100, 50), sent=(7, 3), received=(3, 7))
+    run = (10 * 100 + 400 + 3 * 40 + 7 * 24, 20 * 100 + 200 + 7 * 40 + 3 * 24)
+    assert cost.predict(ghosts, RATES)["memory_bytes"] == 1500 + max(run)
+    small = share((10,) * 64, (1,) * 64)  # each marks 640 vertices while it numbers its sources
+    assert cost.predict(small, RATES)["memory_bytes"] == 1500 + 10 * 40 + 4 + 5 * 640
 
 
 def test_an_all_reduce_grows_with_the_logarithm_of_ranks():

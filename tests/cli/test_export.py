@@ -161,7 +161,7 @@ def test_a_failure_leaves_the_old_output_and_nothing_else(files, tmp_path, monke
     out = tmp_path / "e.csv"
     out.write_text("old")
     with pytest.raises(FormatError, match=r"in_edges/src\[6\] = 99"):
-        samples.run_verb(export, bad, "-o", out)
+        samples.run_verb(export, bad, "--force", "-o", out)
     assert out.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.h5", "e.csv"]
 
@@ -188,6 +188,19 @@ def test_a_place_that_cannot_be_written_is_named(files, tmp_path):
     analysis.open(files["run"]).verify_digest()
 
 
+def test_a_text_that_is_there_is_replaced_only_by_force(files, tmp_path):
+    out = tmp_path / "t.csv"
+    out.write_text("a table by hand")
+    with pytest.raises(FileError, match=r"t\.csv exists and is no graph or result file of hpcmp; .* --force"):
+        samples.run_verb(export, files["run"], "-o", out)
+    assert out.read_text() == "a table by hand"
+    samples.run_verb(export, files["run"], "--force", "-o", out)
+    forced = out.read_bytes()
+    out.write_bytes(b"")  # as mktemp leaves it
+    samples.run_verb(export, files["run"], "-o", out)
+    assert out.read_bytes() == forced != b""
+
+
 def test_a_full_disk_leaves_the_old_output(files, tmp_path, monkeypatch):
     out = tmp_path / "t.csv"
     out.write_text("old")
@@ -197,7 +210,7 @@ def test_a_full_disk_leaves_the_old_output(files, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FileError, match="t.csv cannot be written: No space left on device"):
-        samples.run_verb(export, files["run"], "-o", out)
+        samples.run_verb(export, files["run"], "--force", "-o", out)
     assert out.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 

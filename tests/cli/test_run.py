@@ -4,6 +4,7 @@ import functools
 import json
 
 import jobs
+import launch as launching
 import pytest
 
 from hpcmp import analysis
@@ -193,3 +194,13 @@ def test_halo_rows_are_those_of_the_steps(said, folders):
         assert printed["rows"] == int(steps["halo_rows"].sum())
         assert printed["bytes"] == 8 * printed["rows"]
         assert (ranks == 1) == (printed["rows"] == 0)
+
+
+@pytest.mark.parametrize("n", (1, 3))
+def test_a_run_that_cannot_fit_ends_with_2_before_the_graph_is_loaded(tmp_path, n):
+    jobs.run_commands(1, [["generate", "ring", "--vertices", 50, "-o", tmp_path / "ring.h5"]], tmp_path)
+    argv = launching.command(n, "-m", "hpcmp", "run", "pagerank", tmp_path / "ring.h5")
+    done = launching.run(argv, None, launching.environment({"HPCMP_MAX_MEMORY": "1K"}), 60)
+    assert done.returncode == 2 and not done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hpcmp: error: ")]
+    assert len(lines) == 1 and "ring.h5 takes at least" in lines[0] and "HPCMP_MAX_MEMORY" in lines[0]

@@ -208,6 +208,7 @@ def _joined(comm, tables, relation_names):
         ),
         directed=directed.pop() if len(directed) == 1 else None,
         sources=sum((table.sources for table in tables), ()),
+        notes=sum((table.notes for table in tables), ()),
     )
 
 

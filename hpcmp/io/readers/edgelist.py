@@ -8,6 +8,8 @@ Two columns are ``src dst``, a third is ``weight``; more are named by a header
 or by the caller. Endpoints are int64 ids, or names if the caller says so.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from hpcmp.comm import together
@@ -51,14 +53,15 @@ def read(comm, path, options):
     with together(comm):
         columns, dtypes, has_header, separator = layout(share.name, first, options)
     skip = first if has_header else None
+    notes = (r.header_note(share.name, first),) if has_header and options.header is None else ()
     if not options.names and "relation" not in columns and "_" not in columns and not any(dtypes):
         found = r.integer_rows(comm, share, len(columns), separator, comments, skip)
         if found is not None:
             named = dict(zip(columns, found, strict=True))
             src, dst = named.pop("src"), named.pop("dst")
-            return EdgeTable(src, dst, named, sources=(share.source,))
+            return EdgeTable(src, dst, named, sources=(share.source,), notes=notes)
     rows = r.read_rows(comm, share, len(columns), separator, comments, skip)
-    return edge_table(comm, rows, columns, dtypes, options)
+    return replace(edge_table(comm, rows, columns, dtypes, options), notes=notes)
 
 
 def as_bytes(comments):

@@ -14,7 +14,7 @@ from hpcmp.errors import InputError
 from hpcmp.io.text import Block, LineError, Share, lines_together
 from hpcmp.kernels import text as kernels
 
-SHOWN_BYTES = 60  # of a token in an error
+SHOWN_BYTES = 60  # of a token in an error, of a line in a note
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,13 @@ def first_row(comm, share, comments):
     offsets = comm.allgather(own.offset)
     owner = min((offset, rank) for rank, offset in enumerate(offsets) if offset >= 0 or max(offsets) < 0)[1]
     return comm.bcast(own, root=owner)
+
+
+def header_note(name, first):
+    """What to tell of a first line that nobody called a header. Local."""
+    text = first.text.decode("utf-8", "replace").strip()
+    shown = repr(text[:SHOWN_BYTES]) + ("..." if len(text) > SHOWN_BYTES else "")
+    return f"the first line of {name} ({shown}) was taken as a header and skipped"
 
 
 def _first_of_share(share, comments):

@@ -122,7 +122,8 @@ def read_features(comm, path, options):
             raise r.row_error(rows, (column < 0).argmax(), 1, "column", "is negative; columns count from 0")
     value = c.numbers(comm, rows, 2, "value", np.dtype(np.float32))
     n_columns = 1 + max(comm.allgather(int(column.max()) if len(column) else -1))
-    return FeatureTable(key, column, value, n_columns, (share.source,))
+    notes = (r.header_note(share.name, first),) if has_header else ()
+    return FeatureTable(key, column, value, n_columns, (share.source,), notes)
 
 
 def read_parts(comm, path, options):
