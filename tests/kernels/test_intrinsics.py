@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcmp.jit import kernel
-from hpcmp.kernels.intrinsics import popcount, swap_if
+from hpcmp.kernels.intrinsics import lower_to, popcount, swap_if
 
 pytestmark = pytest.mark.kernel
 
@@ -38,6 +38,15 @@ def add_by_swaps(array, n):
             seen = found
 
 
+@kernel
+def lower_first(array, values):
+    """lower_to at 0, by one value after the other; what was there before the last."""
+    found = array[0]
+    for k in range(values.size):
+        found = lower_to(array, np.uint64(0), values[k])
+    return found
+
+
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
 def test_bits_are_counted(words):
     out = np.zeros(len(words), np.int64)
@@ -64,3 +73,25 @@ def test_threads_lose_no_swap():
     for t in threads:
         t.join()
     assert array[0] == 4 * n
+
+
+def test_lowering_takes_the_lesser_value_and_tells_what_was_there():
+    array = np.array([3, 1])
+    assert lower_first(array, np.array([5])) == 3 and array.tolist() == [3, 1]
+    assert lower_first(array, np.array([-(2**63), 0])) == -(2**63) and array.tolist() == [-(2**63), 1]
+
+
+def test_threads_that_lower_one_value_end_at_the_least():
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        return
+    values = np.random.default_rng(5).permutation(100_000).reshape(4, -1)
+    array = np.array([2**62])
+    lower_first(array, values[0, :0])
+    threads = [threading.Thread(target=lower_first, args=(array, v)) for v in values]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert array[0] == 0
