@@ -2,8 +2,8 @@
 
 A *bundle* is a tuple or named tuple of arrays with one row per vertex or edge.
 `at` reads a row of scalars; `views_at` and `rows_at` read vector fields as whole
-rows, of which `pick` takes one channel; `put` and `put_rows` write. Reading widens to int64, float64 or bool
-and writing rounds, so that a user's function sees the same numbers whether
+rows, of which `pick` takes one channel, and `channel_at` one element of each; `put`, `put_channel` and `put_rows`
+write. Reading widens to int64, float64 or bool and writing rounds, so that a user's function sees the same numbers whether
 numba or Python runs it. A field nobody looks at costs nothing: the compiler
 drops the load.
 
@@ -101,6 +101,18 @@ def put(bundle, i, values):
         raise ValueError(f"{len(values)} values were given for {len(bundle)} fields")
     for a, value in zip(bundle, values, strict=True):
         a[i] = _as_stored(value, a.dtype)
+
+
+def put_channel(bundle, i, k, values):
+    """Write a tuple of scalars to channel k of row i of 2-D arrays. Local.
+
+    As `put` to a row of `filled_rows` and `put_rows` do: the values are
+    widened, then rounded.
+    """
+    wide_row = filled_rows(bundle)
+    put(wide_row, k, values)
+    for a, row in zip(bundle, wide_row, strict=True):
+        a[i, k] = row[k]
 
 
 def _as_stored(value, dtype):
@@ -423,12 +435,7 @@ def _put_overload(bundle, i, values):
 
 @intrinsic
 def _put(typingctx, bundle, i, values):
-    setitem = typingctx.resolve_value_type(operator.setitem)
-    calls = [setitem.get_call_type(typingctx, (a, types.uint64, a.dtype), {}) for a in bundle.types]
-    for a, v in zip(bundle.types, values.types, strict=True):
-        is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
-        if is_cut_short or not isinstance(v, types.Number | types.Boolean):
-            raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
+    calls = _setitems(typingctx, bundle, values, types.uint64)
 
     def codegen(context, builder, signature, args):
         index = context.cast(builder, args[1], signature.args[1], types.uint64)
@@ -439,6 +446,41 @@ def _put(typingctx, bundle, i, values):
         return context.get_dummy_value()
 
     return types.none(bundle, i, values), codegen
+
+
+@overload(put_channel)
+def _put_channel_overload(bundle, i, k, values):
+    if len(bundle) != len(values):
+        raise TypingError(f"{len(values)} values were given for {len(bundle)} fields")
+    return lambda bundle, i, k, values: _put_channel(bundle, i, k, values)
+
+
+@intrinsic
+def _put_channel(typingctx, bundle, i, k, values):
+    place = types.UniTuple(types.uint64, 2)
+    calls = _setitems(typingctx, bundle, values, place)
+
+    def codegen(context, builder, signature, args):
+        indices = [context.cast(builder, args[n], signature.args[n], types.uint64) for n in (1, 2)]
+        index = context.make_tuple(builder, place, indices)
+        for n, (a, v) in enumerate(zip(bundle.types, signature.args[3].types, strict=True)):
+            array, value = builder.extract_value(args[0], n), builder.extract_value(args[3], n)
+            value = context.cast(builder, value, v, _wide_type(a.dtype))
+            value = context.cast(builder, value, _wide_type(a.dtype), a.dtype)
+            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
+        return context.get_dummy_value()
+
+    return types.none(bundle, i, k, values), codegen
+
+
+def _setitems(typingctx, bundle, values, place):
+    """How each array takes a value at a place; values that do not fit are refused."""
+    setitem = typingctx.resolve_value_type(operator.setitem)
+    for a, v in zip(bundle.types, values.types, strict=True):
+        is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
+        if is_cut_short or not isinstance(v, types.Number | types.Boolean):
+            raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
+    return [setitem.get_call_type(typingctx, (a, place, a.dtype), {}) for a in bundle.types]
 
 
 @overload(as_tuple)
