@@ -82,6 +82,11 @@ class Graph:
     def first_gid(self):
         return int(self.gid_bounds[self.comm.rank])
 
+    @property
+    def has_twins(self):
+        """Whether the in-edges of a row are its out-edges too, all ending on this rank."""
+        return not self.directed and self.n_ghost == 0
+
     @cached_property
     def in_degree(self):
         """In-edges of each owned row: int64 (n_owned,)."""

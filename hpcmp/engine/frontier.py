@@ -23,7 +23,7 @@ import numpy as np
 from hpcmp.dtypes import LID
 from hpcmp.kernels import csr
 
-ALPHA = 15  # a first look at everybody pays once senders have more than 1/15 of the edges not yet followed
+ALPHA = 15  # a look at everybody pays once senders have more than 1/15 of the vertices and edges not yet followed
 BETA = 18  # and no longer when they are fewer than 1/18 of the vertices, and dwindling
 PULL_SHARE = 20  # where vertices may change again and again: 1/20 of all edges (Gemini, OSDI 2016)
 MODES = ("auto", "step", "frontier", "async")
@@ -37,10 +37,11 @@ class Frontier:
         self.few = "push" if can_push else "mark"
         self.way = "pull"
         self.everyone = np.arange(graph.n_owned, dtype=LID)
-        self.senders = self.everyone
-        self.changed = np.ones(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
+        self.senders = self.everyone[:0] if program.only_changed else self.everyone
+        self.changed = np.zeros(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
         self.found = [self.everyone]  # pieces of the rows that will send in the next
-        self.found_edges = [int(graph.out_degree.sum())] if program.only_changed else []  # out-edges of each piece
+        is_all = program.only_changed and program.active is None
+        self.found_edges = [int(graph.out_degree.sum())] if is_all else []  # out-edges of each piece
         self._n_unfollowed, self._n_before = graph.n_edges, 0
         self._touched = None
         self._out = None
@@ -85,13 +86,16 @@ class Frontier:
 
     def interior(self):
         """Interior rows that may hear somebody: uint32. Local."""
-        return self._rows(self.graph.interior, ~self.graph.is_boundary)
+        if self.way != "mark":
+            return self.graph.interior
+        return np.flatnonzero(self._touched > self.graph.is_boundary).astype(LID)
 
     def boundary(self):
         """Boundary rows that may, once the ghosts' flags are there: uint32. Local."""
-        if self.way == "mark":
-            csr.mark_listeners(*self._out_edges(), self.ghost_senders(), self._touched)
-        return self._rows(self.graph.boundary, self.graph.is_boundary)
+        if self.way != "mark" or not self.graph.n_ghost:
+            return self.graph.boundary
+        csr.mark_listeners(*self._out_edges(), self.ghost_senders(), self._touched)
+        return np.flatnonzero(self._touched & self.graph.is_boundary).astype(LID)
 
     def ghost_senders(self):
         """Ghosts that send in this step, once their flags are there: uint32. Local."""
@@ -110,7 +114,8 @@ class Frontier:
 
     def _out_edges(self):
         if self._out is None:
-            self._out = csr.transpose(self.graph.in_ptr, self.graph.in_src, self.graph.n_local)[:2]
+            g = self.graph
+            self._out = (g.in_ptr, g.in_src) if g.has_twins else csr.transpose(g.in_ptr, g.in_src, g.n_local)[:2]
         return self._out
 
     def _choose(self, n_changed, out_edges):
@@ -122,12 +127,9 @@ class Frontier:
         if self.way == "pull" and before and (n_changed >= before or n_changed * BETA > self.graph.n_vertices):
             many = True
         else:
-            many = out_edges * ALPHA > self._n_unfollowed
+            many = out_edges * ALPHA > self._n_unfollowed + self.graph.n_vertices
         self._n_unfollowed = max(self._n_unfollowed - out_edges, 0)
         return "pull" if many else self.few
-
-    def _rows(self, all_rows, kind):
-        return all_rows if self.way != "mark" else np.flatnonzero(self._touched & kind).astype(LID)
 
 
 def joined(pieces):

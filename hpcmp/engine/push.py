@@ -43,8 +43,8 @@ class Push:
 
     def _out_edges(self):
         g, edges = self.graph, self.bound.edges
-        has_twins = not g.directed and g.n_ghost == 0 and "sender" not in edges._fields
+        has_twins = g.has_twins and "sender" not in edges._fields
         if has_twins and self.threads.n_threads <= MAX_SCANNING_THREADS:
-            return g.in_ptr, g.in_src, False, edges  # rows of in-edges are rows of out-edges, though not ascending
+            return g.in_ptr, g.in_src, False, edges  # which do not ascend
         out_ptr, out_dst, out_edge = csr.transpose(g.in_ptr, g.in_src, g.n_local)
         return out_ptr, out_dst, True, type(edges)(*(a[out_edge] for a in edges))
