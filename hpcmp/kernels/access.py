@@ -17,6 +17,7 @@ from collections import namedtuple
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
@@ -240,37 +241,47 @@ def _at_overload(bundle, i):
     return lambda bundle, i: _at(bundle, i)
 
 
-def _row_at(a, i, wide_row):
-    """Row i of one array."""
+@overload(rows_at)
+def _rows_at_overload(bundle, i, scratch):
+    return lambda bundle, i, scratch: _rows_at(bundle, i, scratch)
 
 
-@overload(_row_at)
-def _row_at_overload(a, i, wide_row):
-    if a.ndim == 1:
-        return lambda a, i, wide_row: _at((a,), i)[0]
-    if a.dtype == wide_row.dtype:
-        return lambda a, i, wide_row: a[i]
+@intrinsic
+def _rows_at(typingctx, bundle, i, scratch):
+    """`rows_at` as one; functions that call each other field by field were not inlined."""
+    place = types.UniTuple(types.uint64, 2)
+    is_widened = [a.ndim == 2 and a.dtype != wide.dtype for a, wide in zip(bundle.types, scratch.types, strict=True)]
+    reads = [
+        _getitem(typingctx, a, place if widen else types.uint64)
+        for a, widen in zip(bundle.types, is_widened, strict=True)
+    ]
+    members = [
+        _wide_type(a.dtype) if a.ndim == 1 else wide if widen else read.return_type
+        for a, wide, widen, read in zip(bundle.types, scratch.types, is_widened, reads, strict=True)
+    ]
+    result = _tuple_like(bundle, members)
 
-    def widen(a, i, wide_row):
-        for k in range(wide_row.size):
-            wide_row[k] = a[i, k]
-        return wide_row
+    def codegen(context, builder, signature, args):
+        row = context.cast(builder, args[1], signature.args[1], types.uint64)
+        values = []
+        for n, (read, kind) in enumerate(zip(reads, members, strict=True)):
+            array, get = builder.extract_value(args[0], n), context.get_function(operator.getitem, read)
+            if not is_widened[n]:
+                values.append(context.cast(builder, get(builder, (array, row)), read.return_type, kind))
+                continue
+            wide_row = context.make_array(kind)(context, builder, builder.extract_value(args[2], n))
+            with cgutils.for_range(builder, builder.extract_value(wide_row.shape, 0)) as loop:
+                at = context.make_tuple(builder, place, [row, loop.index])
+                value = context.cast(builder, get(builder, (array, at)), read.return_type, kind.dtype)
+                builder.store(value, builder.gep(wide_row.data, [loop.index]))  # a scratch row is contiguous
+            context.nrt.incref(builder, kind, wide_row._getvalue())  # as the tuple that is returned owns it too
+            values.append(wide_row._getvalue())
+        return context.make_tuple(builder, result, values)
 
-    return widen
+    return result(bundle, i, scratch), codegen
 
 
 # numba cannot loop over a tuple of mixed types, so these walk it head first, tail after
-
-
-def _rows(arrays, i, scratch):
-    """Row i of every array, as a plain tuple."""
-
-
-@overload(_rows)
-def _rows_overload(arrays, i, scratch):
-    if len(arrays) == 0:
-        return lambda arrays, i, scratch: ()
-    return lambda arrays, i, scratch: (_row_at(arrays[0], i, scratch[0]),) + _rows(arrays[1:], i, scratch[1:])
 
 
 def _views(arrays, i):
@@ -340,11 +351,6 @@ def _channel_at_overload(bundle, i, k):
 @overload(pick)
 def _pick_overload(values, k):
     return lambda values, k: _relabel(values, _picked(_plain(values), k))
-
-
-@overload(rows_at)
-def _rows_at_overload(bundle, i, scratch):
-    return lambda bundle, i, scratch: _relabel(bundle, _rows(_plain(bundle), i, _plain(scratch)))
 
 
 @overload(put_rows)

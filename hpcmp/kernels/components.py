@@ -46,7 +46,8 @@ def link(root, i, j):
 def hook(in_ptr, in_src, root, n, lo, hi):
     """Point rows [lo, hi) to the smallest of themselves and their first n sources.
 
-    Needs no ``root`` to start from, but for those of ghosts, themselves. A ghost among those points to one of the rows that hear it, whichever wrote last.
+    Needs no ``root`` to start from, but for those of ghosts, themselves. A
+    ghost among those sources points to a row that hears it, whichever wrote last.
     """
     n_owned = np.uint64(in_ptr.size - 1)
     for i in range(np.uint64(lo), np.uint64(hi)):
