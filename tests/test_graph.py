@@ -75,6 +75,16 @@ def test_ghosts_are_exactly_the_other_ranks_vertices_that_are_heard(comm, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_with_twins_the_rows_that_a_row_hears_are_those_that_hear_it(comm, name):
+    graph = build(comm, GRAPHS[name])
+    assert graph.has_twins or graph.directed or comm.size > 1
+    if graph.has_twins:
+        ptr = graph.in_ptr.view(np.int64)
+        heard = [sorted(graph.in_src[lo:hi].tolist()) for lo, hi in zip(ptr[:-1], ptr[1:])]
+        assert heard == naive.transpose(graph.in_ptr, graph.in_src, graph.n_local)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_both_ways_adds_every_reverse_once(comm, name):
     graph, _ = with_relations(comm, name)
     both = g.both_ways(graph)

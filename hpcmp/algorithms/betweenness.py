@@ -26,7 +26,7 @@ import numpy as np
 
 from hpcmp.algorithms import msbfs
 from hpcmp.algorithms.checks import refuse
-from hpcmp.algorithms.sources import Clock, batches, marked, pick
+from hpcmp.algorithms.sources import Clock, batches, is_any_source, marked, pick
 from hpcmp.comm import collective, raise_together
 from hpcmp.engine.program import Program
 from hpcmp.engine.result import make_result
@@ -65,7 +65,7 @@ def forward(width):
             (ctx.step + 1, paths) if vertex.depth < 0 and paths > 0 else (vertex.depth, vertex.sigma)
         ),
         only_changed=True,
-        active=lambda vertex, ctx: np.any(vertex.is_source),
+        active=is_any_source,
         listens=_is_open,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from hpcmp.algorithms.checks import local, refuse_unless_nearest
-from hpcmp.algorithms.sources import marked, pick
+from hpcmp.algorithms.sources import is_any_source, marked, pick
 from hpcmp.comm import collective
 from hpcmp.engine.program import Program
 from hpcmp.engine.run import run as run_program
@@ -45,7 +45,7 @@ def program(width, neighbours="in"):
         aggregate="min",
         update=lambda vertex, nearest, ctx: min(vertex.depth, nearest + 1) if nearest < UNREACHED else vertex.depth,
         only_changed=True,
-        active=lambda vertex, ctx: np.any(vertex.is_source),
+        active=is_any_source,
         listens=_is_open,
         neighbours=neighbours,
     )

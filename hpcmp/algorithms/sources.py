@@ -67,6 +67,14 @@ def marked(graph, ids, width):
     return with_vertex_field(graph, "is_source", is_source)
 
 
+def is_any_source(vertex, ctx):
+    """Whether a search starts at a vertex of a `marked` graph; for programs. Local."""
+    for k in range(vertex.is_source.size):  # noqa: SIM110 (compiled functions have no generators)
+        if vertex.is_source[k]:
+            return True
+    return False
+
+
 def batches(ids, width):
     """The ids in runs of at most so many: list of arrays. Local."""
     return [ids[lo : lo + width] for lo in range(0, len(ids), width)]

@@ -8,15 +8,18 @@ them. Two ways lead there, and to the same bits:
   Steps: at most the largest diameter of a component. `run` takes it where
   something of a program is asked for (``steps``, ``mode``, ``check``,
   ``step_digests``, ``overlap``).
-* `components`, union-find, which `run` takes otherwise. Linking two edges of
-  every vertex joins nearly all of the largest component; the other edges of its
-  vertices need not be looked at, as an edge that leaves it is also an edge of a
-  vertex outside (in an undirected graph; of a directed one all edges are
-  linked). Ranks join their components over the ghosts: the distinct pairs
-  (owner's root, own root) go to all ranks, once after the first two edges,
-  which makes the largest component known to all, and once at the end.
+* `components`, union-find, which `run` takes otherwise. A vertex starts in the
+  tree of the smallest row among itself and its first two sources, and vertices
+  that are still alone or roots are linked with both: that joins nearly all of
+  the largest component. The other edges of its vertices need not be looked at,
+  as an edge that leaves it is also an edge of a vertex outside (in an undirected
+  graph; of a directed one all edges are linked). Ranks join their components
+  over the ghosts: the distinct pairs (owner's root, own root) go to all ranks,
+  once after the first two edges, which makes the largest component known to
+  all, and once at the end.
 
-Source: M. Sutton, T. Ben-Nun, A. Barak, IPDPS 2018 (Afforest).
+Source: M. Sutton, T. Ben-Nun, A. Barak, IPDPS 2018 (Afforest). There, all
+vertices are linked with both sources; starting from one needs no atomic swap.
 """
 
 import time
@@ -34,7 +37,7 @@ from hpcmp.engine.run import run as run_program
 from hpcmp.errors import VerifyError
 from hpcmp.kernels import components as kernels
 
-N_FIRST = 2  # edges of a vertex that are linked before the largest component is looked for
+N_FIRST = 2  # edges of a vertex that are looked at before the largest component is looked for
 N_SAMPLES = 1024  # vertices of a rank that are asked for theirs
 N_CHUNKS = 32  # of rows, for each thread
 PLAIN = {"mode": "auto", "check": False, "overlap": True, "step_digests": False, "params": None}
@@ -79,25 +82,31 @@ def components(graph, *, threads=1):
     -------
     int64 (n_owned,)
     """
+    n_owned, edges = graph.n_owned, (graph.in_ptr, graph.in_src)
+    root = np.empty(graph.n_local, LID)  # of each row, ghosts too: the smallest row it is known to hang with
+    root[n_owned:] = np.arange(n_owned, graph.n_local)
     workers = jit.Threads(threads)
-    root = np.arange(graph.n_local, dtype=LID)  # of each row, ghosts too: the smallest row it is known to hang with
     chunks = _chunks(graph, workers.n_threads)
+
+    def each(kernel, *args):
+        """Run a kernel over all owned rows."""
+        workers.run(lambda lo, hi: kernel(*args, lo, hi), chunks)
+
     try:
-        n_linked, skipped = 0, -1
-        if not graph.directed:
-            n_linked = N_FIRST
-            _link(graph, root, workers, chunks, kernels.link_first, n_linked)
-            skipped = _largest(graph, root, *_join(graph, root))
-        _link(graph, root, workers, chunks, kernels.link_rest, n_linked, skipped)
-        return _named(graph, root, *_join(graph, root))
+        each(kernels.hook, *edges, root, N_FIRST)
+        each(kernels.link_roots, *edges, root, N_FIRST)
+        _compress(graph, root, each)
+        skipped = -1 if graph.directed else _largest(graph, root, *_join(graph, root, each))
+        each(kernels.link_rows, *edges, root, skipped)
+        _compress(graph, root, each)
+        return _named(graph, root, each, *_join(graph, root, each))
     finally:
         workers.close()
 
 
-def _link(graph, root, workers, chunks, link, *how):
-    workers.run(lambda lo, hi: link(graph.in_ptr, graph.in_src, root, *how, lo, hi), chunks)
+def _compress(graph, root, each):
     kernels.compress(root, graph.n_owned, graph.n_local)
-    workers.run(lambda lo, hi: kernels.compress(root, lo, hi), chunks)
+    each(kernels.compress, root)
 
 
 def _chunks(graph, n_threads):
@@ -109,18 +118,19 @@ def _chunks(graph, n_threads):
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 
 
-def _join(graph, root):
+def _join(graph, root, each):
     """Join what hangs together over ghosts; (roots here, name of the whole). Collective.
 
     A component of a rank is named by the gid of its root, a whole one by the
     least of its parts' names. Only components that span ranks are listed.
     """
-    gids, n = graph.local_gids(), graph.n_owned
-    named = gids[root]
-    theirs = local(graph, named[:n])[n:]
-    ours = named[n:]
-    linked = ours != gids[n:]  # a ghost that was linked to nothing tells nothing
-    mine = np.stack((ours[linked], theirs[linked]), axis=1)
+    n, halo = graph.n_owned, graph.halo
+    ours = root[n:].copy()
+    halo.forward(root)  # the root of an owned row is a row of the same rank
+    theirs = np.repeat(graph.gid_bounds[halo.recv_ranks], np.diff(halo.recv_ptr)) + root[n:]
+    root[n:] = ours
+    linked = ours < n  # a ghost that was linked to nothing tells nothing
+    mine = np.stack((graph.first_gid + ours[linked].astype(np.int64), theirs[linked]), axis=1)
     if len(mine):  # most ghosts are in the largest component: leave them out before sorting
         most = mine[len(mine) // 2]
         mine = np.unique(np.concatenate((most[None], mine[(mine != most).any(axis=1)])), axis=0)
@@ -136,8 +146,9 @@ def _join(graph, root):
     # parts of one whole that this rank holds become one component here too
     by_whole = np.argsort(whole, kind="stable")
     follows = np.flatnonzero(whole[by_whole][1:] == whole[by_whole][:-1])
-    kernels.link_pairs(root, rows[by_whole][follows].astype(LID), rows[by_whole][follows + 1].astype(LID))
-    kernels.compress(root, 0, graph.n_local)
+    if len(follows):
+        kernels.link_pairs(root, rows[by_whole][follows].astype(LID), rows[by_whole][follows + 1].astype(LID))
+        _compress(graph, root, each)
     return rows, whole
 
 
@@ -160,17 +171,18 @@ def _largest(graph, root, rows, whole):
     return int(root[picked[is_it.argmax()]]) if is_it.any() else -1
 
 
-def _named(graph, root, rows, whole):
+def _named(graph, root, each, rows, whole):
     """Smallest id of every owned row's component: int64 (n_owned,). Collective."""
-    none = np.iinfo(np.int64).max
-    smallest = np.full(graph.n_owned, none)
-    kernels.smallest_of(root, graph.id[: graph.n_owned], smallest)
+    smallest = np.empty(graph.n_owned, np.int64)
+    each(kernels.copy, graph.id, smallest)
+    each(kernels.lower_roots, root, graph.id, smallest)
     names, least = zip(*graph.comm.allgather((whole, smallest[root[rows]])), strict=True)
     names, at = np.unique(np.concatenate(names), return_inverse=True)
-    least_of = np.full(len(names), none)
+    least_of = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(least_of, at, np.concatenate(least))
     smallest[root[rows]] = least_of[np.searchsorted(names, whole)]
-    return smallest[root[: graph.n_owned]]
+    each(kernels.follow_roots, root, smallest)
+    return smallest
 
 
 @collective

@@ -166,14 +166,12 @@ class _Binder:
         f = self._own(function)
         if all(a.ndim == 1 for a in out) and not fills_rows(function, 2):
             loop = maps.make_map(f, _reader(vertices), self.key, self.compiled)
+        elif fills_rows(function, 2):
+            loop = maps.make_row_map(forms.map_by_row(f), self.key, self.compiled)
         else:
-            if fills_rows(function, 2):
-                f = forms.map_by_row(f)
-            else:
-                self._needs_uniform(name, out)
-                self._check_channels(name, function)
-                f = forms.map_by_channel(f, out[0].shape[1])
-            loop = maps.make_row_map(f, self.key, self.compiled)
+            self._needs_uniform(name, out)
+            self._check_channels(name, function)
+            loop = maps.make_channel_map(f, out[0].shape[1], self.key, self.compiled)
         return self._compiled(name, loop, vertices, self.ctx, self.rows, out, 0, 0)
 
     def _send_state(self):

@@ -23,7 +23,7 @@ import numpy as np
 from hpcmp.dtypes import LID
 from hpcmp.kernels import csr
 
-ALPHA = 15  # a first look at everybody pays once senders have more than 1/15 of the edges not yet followed
+ALPHA = 15  # a look at everybody pays once senders have more than 1/15 of the vertices and edges not yet followed
 BETA = 18  # and no longer when they are fewer than 1/18 of the vertices, and dwindling
 PULL_SHARE = 1 / 20  # of all edges, where vertices may change again and again (Gemini, OSDI 2016)
 REMEMBERING_PULL_SHARE = 2 / 3  # where most messages are dropped as they come; measured, Kronecker graphs
@@ -39,10 +39,11 @@ class Frontier:
         self.way = "pull"
         self.remembers = False  # whether accumulators keep what was heard in earlier steps; see `Push`
         self.everyone = np.arange(graph.n_owned, dtype=LID)
-        self.senders = self.everyone
-        self.changed = np.ones(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
+        self.senders = self.everyone[:0] if program.only_changed else self.everyone
+        self.changed = np.zeros(graph.n_local, np.bool_)  # who sends in this step; ghosts by `Halo.changed_end`
         self.found = [self.everyone]  # pieces of the rows that will send in the next
-        self.found_edges = [int(graph.out_degree.sum())] if program.only_changed else []  # out-edges of each piece
+        is_all = program.only_changed and program.active is None
+        self.found_edges = [int(graph.out_degree.sum())] if is_all else []  # out-edges of each piece
         self._n_unfollowed, self._n_before = graph.n_edges, 0
         self._touched = None
         n_room = graph.n_owned if program.only_changed else 0
@@ -86,13 +87,16 @@ class Frontier:
 
     def interior(self):
         """Interior rows that may hear somebody: uint32. Local."""
-        return self._rows(self.graph.interior, False)
+        if self.way != "mark":
+            return self.graph.interior
+        return np.flatnonzero(self._touched[: self.graph.n_owned] > self.graph.is_boundary).astype(LID)
 
     def boundary(self):
         """Boundary rows that may, once the ghosts' flags are there: uint32. Local."""
-        if self.way == "mark":
-            csr.mark_listeners(*self.graph.ghosts_heard_by, self.ghost_senders(), self._touched)
-        return self._rows(self.graph.boundary, True)
+        if self.way != "mark" or not self.graph.n_ghost:
+            return self.graph.boundary
+        csr.mark_listeners(*self.graph.ghosts_heard_by, self.ghost_senders(), self._touched)
+        return np.flatnonzero(self._touched[: self.graph.n_owned] & self.graph.is_boundary).astype(LID)
 
     def ghost_senders(self):
         """Ghosts that send in this step, once their flags are there: uint32. Local."""
@@ -119,15 +123,9 @@ class Frontier:
         if self.way == "pull" and before and (n_changed >= before or n_changed * BETA > self.graph.n_vertices):
             many = True
         else:
-            many = out_edges * ALPHA > self._n_unfollowed
+            many = out_edges * ALPHA > self._n_unfollowed + self.graph.n_vertices
         self._n_unfollowed = max(self._n_unfollowed - out_edges, 0)
         return "pull" if many else self.few
-
-    def _rows(self, all_rows, on_boundary):
-        if self.way != "mark":
-            return all_rows
-        touched = self._touched[: self.graph.n_owned]
-        return np.flatnonzero(touched & (self.graph.is_boundary == on_boundary)).astype(LID)
 
 
 def joined(pieces):

@@ -2,8 +2,8 @@
 
 A *bundle* is a tuple or named tuple of arrays with one row per vertex or edge.
 `at` reads a row of scalars; `views_at` and `rows_at` read vector fields as whole
-rows, of which `pick` takes one channel; `put` and `put_rows` write. Reading widens to int64, float64 or bool
-and writing rounds, so that a user's function sees the same numbers whether
+rows, of which `pick` takes one channel, and `channel_at` one element of each; `put`, `put_channel` and `put_rows`
+write. Reading widens to int64, float64 or bool and writing rounds, so that a user's function sees the same numbers whether
 numba or Python runs it. A field nobody looks at costs nothing: the compiler
 drops the load.
 
@@ -17,6 +17,7 @@ from collections import namedtuple
 
 import numpy as np
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
@@ -101,6 +102,18 @@ def put(bundle, i, values):
         raise ValueError(f"{len(values)} values were given for {len(bundle)} fields")
     for a, value in zip(bundle, values, strict=True):
         a[i] = _as_stored(value, a.dtype)
+
+
+def put_channel(bundle, i, k, values):
+    """Write a tuple of scalars to channel k of row i of 2-D arrays. Local.
+
+    As `put` to a row of `filled_rows` and `put_rows` do: the values are
+    widened, then rounded.
+    """
+    wide_row = filled_rows(bundle)
+    put(wide_row, k, values)
+    for a, row in zip(bundle, wide_row, strict=True):
+        a[i, k] = row[k]
 
 
 def _as_stored(value, dtype):
@@ -228,37 +241,47 @@ def _at_overload(bundle, i):
     return lambda bundle, i: _at(bundle, i)
 
 
-def _row_at(a, i, wide_row):
-    """Row i of one array."""
+@overload(rows_at)
+def _rows_at_overload(bundle, i, scratch):
+    return lambda bundle, i, scratch: _rows_at(bundle, i, scratch)
 
 
-@overload(_row_at)
-def _row_at_overload(a, i, wide_row):
-    if a.ndim == 1:
-        return lambda a, i, wide_row: _at((a,), i)[0]
-    if a.dtype == wide_row.dtype:
-        return lambda a, i, wide_row: a[i]
+@intrinsic
+def _rows_at(typingctx, bundle, i, scratch):
+    """`rows_at` as one; functions that call each other field by field were not inlined."""
+    place = types.UniTuple(types.uint64, 2)
+    is_widened = [a.ndim == 2 and a.dtype != wide.dtype for a, wide in zip(bundle.types, scratch.types, strict=True)]
+    reads = [
+        _getitem(typingctx, a, place if widen else types.uint64)
+        for a, widen in zip(bundle.types, is_widened, strict=True)
+    ]
+    members = [
+        _wide_type(a.dtype) if a.ndim == 1 else wide if widen else read.return_type
+        for a, wide, widen, read in zip(bundle.types, scratch.types, is_widened, reads, strict=True)
+    ]
+    result = _tuple_like(bundle, members)
 
-    def widen(a, i, wide_row):
-        for k in range(wide_row.size):
-            wide_row[k] = a[i, k]
-        return wide_row
+    def codegen(context, builder, signature, args):
+        row = context.cast(builder, args[1], signature.args[1], types.uint64)
+        values = []
+        for n, (read, kind) in enumerate(zip(reads, members, strict=True)):
+            array, get = builder.extract_value(args[0], n), context.get_function(operator.getitem, read)
+            if not is_widened[n]:
+                values.append(context.cast(builder, get(builder, (array, row)), read.return_type, kind))
+                continue
+            wide_row = context.make_array(kind)(context, builder, builder.extract_value(args[2], n))
+            with cgutils.for_range(builder, builder.extract_value(wide_row.shape, 0)) as loop:
+                at = context.make_tuple(builder, place, [row, loop.index])
+                value = context.cast(builder, get(builder, (array, at)), read.return_type, kind.dtype)
+                builder.store(value, builder.gep(wide_row.data, [loop.index]))  # a scratch row is contiguous
+            context.nrt.incref(builder, kind, wide_row._getvalue())  # as the tuple that is returned owns it too
+            values.append(wide_row._getvalue())
+        return context.make_tuple(builder, result, values)
 
-    return widen
+    return result(bundle, i, scratch), codegen
 
 
 # numba cannot loop over a tuple of mixed types, so these walk it head first, tail after
-
-
-def _rows(arrays, i, scratch):
-    """Row i of every array, as a plain tuple."""
-
-
-@overload(_rows)
-def _rows_overload(arrays, i, scratch):
-    if len(arrays) == 0:
-        return lambda arrays, i, scratch: ()
-    return lambda arrays, i, scratch: (_row_at(arrays[0], i, scratch[0]),) + _rows(arrays[1:], i, scratch[1:])
 
 
 def _views(arrays, i):
@@ -328,11 +351,6 @@ def _channel_at_overload(bundle, i, k):
 @overload(pick)
 def _pick_overload(values, k):
     return lambda values, k: _relabel(values, _picked(_plain(values), k))
-
-
-@overload(rows_at)
-def _rows_at_overload(bundle, i, scratch):
-    return lambda bundle, i, scratch: _relabel(bundle, _rows(_plain(bundle), i, _plain(scratch)))
 
 
 @overload(put_rows)
@@ -423,12 +441,7 @@ def _put_overload(bundle, i, values):
 
 @intrinsic
 def _put(typingctx, bundle, i, values):
-    setitem = typingctx.resolve_value_type(operator.setitem)
-    calls = [setitem.get_call_type(typingctx, (a, types.uint64, a.dtype), {}) for a in bundle.types]
-    for a, v in zip(bundle.types, values.types, strict=True):
-        is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
-        if is_cut_short or not isinstance(v, types.Number | types.Boolean):
-            raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
+    calls = _setitems(typingctx, bundle, values, types.uint64)
 
     def codegen(context, builder, signature, args):
         index = context.cast(builder, args[1], signature.args[1], types.uint64)
@@ -439,6 +452,41 @@ def _put(typingctx, bundle, i, values):
         return context.get_dummy_value()
 
     return types.none(bundle, i, values), codegen
+
+
+@overload(put_channel)
+def _put_channel_overload(bundle, i, k, values):
+    if len(bundle) != len(values):
+        raise TypingError(f"{len(values)} values were given for {len(bundle)} fields")
+    return lambda bundle, i, k, values: _put_channel(bundle, i, k, values)
+
+
+@intrinsic
+def _put_channel(typingctx, bundle, i, k, values):
+    place = types.UniTuple(types.uint64, 2)
+    calls = _setitems(typingctx, bundle, values, place)
+
+    def codegen(context, builder, signature, args):
+        indices = [context.cast(builder, args[n], signature.args[n], types.uint64) for n in (1, 2)]
+        index = context.make_tuple(builder, place, indices)
+        for n, (a, v) in enumerate(zip(bundle.types, signature.args[3].types, strict=True)):
+            array, value = builder.extract_value(args[0], n), builder.extract_value(args[3], n)
+            value = context.cast(builder, value, v, _wide_type(a.dtype))
+            value = context.cast(builder, value, _wide_type(a.dtype), a.dtype)
+            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
+        return context.get_dummy_value()
+
+    return types.none(bundle, i, k, values), codegen
+
+
+def _setitems(typingctx, bundle, values, place):
+    """How each array takes a value at a place; values that do not fit are refused."""
+    setitem = typingctx.resolve_value_type(operator.setitem)
+    for a, v in zip(bundle.types, values.types, strict=True):
+        is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
+        if is_cut_short or not isinstance(v, types.Number | types.Boolean):
+            raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
+    return [setitem.get_call_type(typingctx, (a, place, a.dtype), {}) for a in bundle.types]
 
 
 @overload(as_tuple)

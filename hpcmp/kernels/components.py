@@ -5,14 +5,14 @@ another thread was first, and then the walk goes on from what that one wrote. At
 the end the root of a component is its smallest row, whoever was first.
 Source: M. Sutton, T. Ben-Nun, A. Barak, IPDPS 2018 (Afforest).
 
-i: row    j: source row    e: edge
+i: row    j: source row    e: edge    r: root
 """
 
 import numpy as np
 
 from hpcmp.dtypes import LID, PTR
 from hpcmp.jit import inlined, kernel
-from hpcmp.kernels.intrinsics import swap_if
+from hpcmp.kernels.intrinsics import lower_to, swap_if
 
 ONE = np.uint64(1)
 
@@ -20,11 +20,14 @@ ONE = np.uint64(1)
 def load():
     """Compile the kernels of this file, or load them from the cache. Local."""
     ptr, rows, values = np.zeros(1, PTR), np.empty(0, LID), np.empty(0, np.int64)
-    link_first(ptr, rows, rows, 0, 0, 0)
-    link_rest(ptr, rows, rows, 0, -1, 0, 0)
+    hook(ptr, rows, rows, 0, 0, 0)
+    link_roots(ptr, rows, rows, 0, 0, 0)
+    link_rows(ptr, rows, rows, -1, 0, 0)
     link_pairs(rows, rows, rows)
     compress(rows, 0, 0)
-    smallest_of(rows, values, values)
+    copy(values, values, 0, 0)
+    lower_roots(rows, values, values, 0, 0)
+    follow_roots(rows, values, 0, 0)
 
 
 @inlined
@@ -40,22 +43,41 @@ def link(root, i, j):
 
 
 @kernel
-def link_first(in_ptr, in_src, root, n, lo, hi):
-    """Link rows [lo, hi) with their first n sources."""
+def hook(in_ptr, in_src, root, n, lo, hi):
+    """Point rows [lo, hi) to the smallest of themselves and their first n sources.
+
+    Needs no ``root`` to start from, but for those of ghosts, themselves. A
+    ghost among those sources points to a row that hears it, whichever wrote last.
+    """
+    n_owned = np.uint64(in_ptr.size - 1)
     for i in range(np.uint64(lo), np.uint64(hi)):
+        low = i
         for e in range(in_ptr[i], min(in_ptr[i] + np.uint64(n), in_ptr[i + ONE])):
-            link(root, i, np.uint64(in_src[e]))
+            j = np.uint64(in_src[e])
+            low = min(low, j)
+            if j >= n_owned:
+                root[j] = i
+        root[i] = low
 
 
 @kernel
-def link_rest(in_ptr, in_src, root, n, skipped, lo, hi):
-    """Link rows [lo, hi) with their sources from the n-th on.
+def link_roots(in_ptr, in_src, root, n, lo, hi):
+    """Link those rows of [lo, hi) that are roots with their first n sources."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        if root[i] == i:
+            for e in range(in_ptr[i], min(in_ptr[i] + np.uint64(n), in_ptr[i + ONE])):
+                link(root, i, np.uint64(in_src[e]))
+
+
+@kernel
+def link_rows(in_ptr, in_src, root, skipped, lo, hi):
+    """Link rows [lo, hi) with their sources.
 
     But for rows of the component ``skipped``: its root, or -1 for none.
     """
     for i in range(np.uint64(lo), np.uint64(hi)):
         if np.int64(root[i]) != np.int64(skipped):
-            for e in range(in_ptr[i] + np.uint64(n), in_ptr[i + ONE]):
+            for e in range(in_ptr[i], in_ptr[i + ONE]):
                 link(root, i, np.uint64(in_src[e]))
 
 
@@ -77,8 +99,24 @@ def compress(root, lo, hi):
 
 
 @kernel
-def smallest_of(root, values, smallest):
-    """smallest[r] = least of the values of the rows below root r; others stay."""
-    for i in range(np.uint64(values.size)):
-        r = root[i]
-        smallest[r] = min(smallest[r], values[i])
+def copy(values, out, lo, hi):
+    """out[i] = values[i] for rows [lo, hi)."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        out[i] = values[i]
+
+
+@kernel
+def lower_roots(root, values, least, lo, hi):
+    """least[r] = min(least[r], values[i]) for rows i of [lo, hi) and their roots r."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        r = np.uint64(root[i])
+        if values[i] < least[r]:  # seldom, so that threads seldom meet
+            lower_to(least, r, values[i])
+
+
+@kernel
+def follow_roots(root, values, lo, hi):
+    """values[i] = values[r] for rows i of [lo, hi) and their roots r."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        if root[i] != i:  # values of roots stay: another thread may be reading them
+            values[i] = values[root[i]]

@@ -90,13 +90,14 @@ def mark_listeners(out_ptr, out_dst, sources, touched):
 
 
 def chunks(in_ptr, rows, n_threads, n_chunks=None):
-    """Ranges of places in rows of about equal work: list of (lo, hi). Local."""
+    """Ranges of places in ascending rows, about equal work: list of (lo, hi). Local."""
     if n_threads == 1 or len(rows) == 0:
         return [(0, len(rows))]
-    work = int(work_of(in_ptr, rows))
+    is_range = int(rows[-1]) - int(rows[0]) == len(rows) - 1
+    work = len(rows) + int(in_ptr[int(rows[-1]) + 1] - in_ptr[rows[0]]) if is_range else int(work_of(in_ptr, rows))
     n_chunks = n_chunks or int(min(max(work // CHUNK_WORK, 1), 16 * n_threads))
     bounds = np.full(n_chunks + 1, len(rows), np.int64)
-    cut(in_ptr, rows, work, bounds)
+    (cut_range if is_range else cut)(in_ptr, rows, work, bounds)
     bounds = np.unique(bounds).tolist()
     return list(zip(bounds[:-1], bounds[1:], strict=True))
 
@@ -119,3 +120,19 @@ def cut(in_ptr, rows, work, bounds):
             bounds[k] = r
             k += 1
         done += 1 + np.int64(in_ptr[rows[r] + np.uint64(1)] - in_ptr[rows[r]])
+
+
+@kernel
+def cut_range(in_ptr, rows, work, bounds):
+    """`cut` of rows that follow each other, by bisection."""
+    n_chunks, first = bounds.size - 1, np.int64(rows[0])
+    for k in range(n_chunks):
+        low, high = 0, rows.size
+        while low < high:
+            r = (low + high) // 2
+            done = r + np.int64(in_ptr[first + r] - in_ptr[first])
+            if done * n_chunks >= work * k:
+                high = r
+            else:
+                low = r + 1
+        bounds[k] = low

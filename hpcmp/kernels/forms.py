@@ -15,16 +15,6 @@ def always(vertex, ctx):
     return True
 
 
-def map_by_channel(function, width):
-    """function(vertex, ctx) of one channel, applied to every channel. Local."""
-
-    def by_channel(vertex, ctx, out):
-        for k in range(width):
-            put(out, k, as_tuple(function(pick(vertex, k), ctx)))
-
-    return inlined(by_channel)
-
-
 def map_by_row(function):
     """function(vertex, ctx, out) of whole rows. Local."""
 

@@ -84,3 +84,29 @@ def _prefetch(typingctx, array, i, byte):
 @overload(prefetch)
 def _prefetch_overload(array, i, byte):
     return lambda array, i, byte: _prefetch(array, i, byte)
+
+
+def lower_to(array, i, value):
+    """array[i] = min(array[i], value), as one step; what it was. Local.
+
+    ``array`` is int64 and one-dimensional.
+    """
+    found = array[i]
+    array[i] = min(found, value)
+    return found
+
+
+@intrinsic
+def _lower_to(typingctx, array, i, value):
+    word = types.int64
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.atomic_rmw("min", builder.gep(data, [args[1]]), args[2], "monotonic")
+
+    return word(array, types.uint64, word), codegen
+
+
+@overload(lower_to)
+def _lower_to_overload(array, i, value):
+    return lambda array, i, value: _lower_to(array, i, value)

@@ -6,7 +6,7 @@ disk. With ``compiled=False`` it gives the same loop as plain Python. The
 the cache's key: numba itself does not notice that a captured function was
 edited. So in `pull` and `push`.
 
-i: row    r: place in rows
+i: row    k: channel    r: place in rows
 """
 
 import numpy as np
@@ -15,9 +15,11 @@ from hpcmp.jit import inlined, kernel_if
 from hpcmp.kernels.access import (
     as_tuple,
     at,
+    channel_at,
     filled_rows,
     pick,
     put,
+    put_channel,
     put_rows,
     rows_at,
     scratch_rows,
@@ -75,7 +77,7 @@ def make_map(function, read, fingerprint, compiled=True):
 def make_row_map(function, fingerprint, compiled=True):
     """function(vertex i, ctx, rows) fills rows, which are written to out[i]. Local.
 
-    ``function`` is in row form (`by_row`, `map_by_channel`).
+    ``function`` is in row form (`map_by_row`).
     """
 
     def map_into_rows(vertices, ctx, rows, out, lo, hi):
@@ -87,6 +89,23 @@ def make_row_map(function, fingerprint, compiled=True):
             put_rows(out, i, filled)
 
     return kernel_if(compiled, map_into_rows)
+
+
+def make_channel_map(function, width, fingerprint, compiled=True):
+    """out[i, k] = function(channel k of vertex i, ctx) for rows[lo:hi]. Local.
+
+    Channels are read and written where they lie, in a loop that the compiler
+    turns into vector instructions.
+    """
+
+    def map_channels(vertices, ctx, rows, out, lo, hi):
+        fingerprint  # noqa: B018
+        for r in range(lo, hi):
+            i = rows[r]
+            for k in range(width):
+                put_channel(out, i, k, as_tuple(function(channel_at(vertices, i, k), ctx)))
+
+    return kernel_if(compiled, map_channels)
 
 
 def make_total(function, absorb, fingerprint, compiled=True):

@@ -61,6 +61,10 @@ def put_wide(bundle, i, values):
     return is_new
 
 
+def put_one(bundle, i, k, values):
+    a.put_channel(bundle, i, k, values)
+
+
 def row_differs(bundle, i, values):
     return a.differs(bundle, i, values)
 
@@ -135,6 +139,30 @@ def test_a_float_is_refused_by_an_integer_field(write):
     values = (True, -7, 200, 2.9, -2, 4_000_000_000, 2**62 + 1, 0.1, 0.1)
     with pytest.raises(Exception, match="cannot be stored in a field of"):
         write(mixed(), np.uint64(2), values)
+
+
+@pytest.mark.parametrize("write", both(put_one))
+def test_a_channel_is_written_as_a_wide_row_would_be(write):
+    bundle = tuple(np.zeros((N, 2), name) for name in DTYPES)
+    big = 2**60 + 2**36 + 1  # as a double, just halfway between two floats: rounded once more, to the lower one
+    values = (True, -7, 200 + 256, 2, -2, 4_000_000_000, big, big, big)
+    write(bundle, np.uint64(2), np.uint64(1), values)
+    wide = a.filled_rows(bundle)
+    a.put(wide, 1, values)
+    expected = tuple(np.zeros((N, 2), name) for name in DTYPES)
+    with np.errstate(all="ignore"):
+        for e, row in zip(expected, wide):
+            e[2, 1] = row[1:].astype(e.dtype)[0]
+    assert all(np.array_equal(x, y) for x, y in zip(bundle, expected))
+    assert bundle[DTYPES.index("float32")][2, 1] == 2.0**60
+
+
+@pytest.mark.parametrize("write", both(put_one))
+def test_a_channel_of_integers_refuses_a_float(write):
+    with pytest.raises(Exception, match="cannot be stored in a field of"):
+        write((np.zeros((N, 2), np.int32),), np.uint64(2), np.uint64(1), (0.5,))
+    with pytest.raises(Exception, match="2 values were given for 1 fields"):
+        write((np.zeros((N, 2), np.int32),), np.uint64(2), np.uint64(1), (1, 2))
 
 
 @pytest.mark.parametrize("write", both(put_wide))

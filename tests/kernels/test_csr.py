@@ -55,6 +55,17 @@ def test_chunks_cover_all_rows_exactly_once(degrees, n_threads, data):
     assert n_threads > 1 or len(found) == 1
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 9), st.data())
+def test_rows_that_follow_each_other_are_cut_as_any_rows_are(degrees, n_chunks, data):
+    in_ptr = np.concatenate(([0], np.cumsum(degrees))).astype(np.uint64)
+    first = data.draw(st.integers(0, len(degrees) - 1))
+    rows = np.arange(first, data.draw(st.integers(first + 1, len(degrees))), dtype=np.uint32)
+    work, found = csr.work_of(in_ptr, rows), np.full((2, n_chunks + 1), len(rows))
+    csr.cut(in_ptr, rows, int(work), found[0])
+    csr.cut_range(in_ptr, rows, int(work), found[1])
+    assert np.array_equal(*found)
+
+
 def test_chunks_of_much_work_are_about_even():
     in_ptr = (np.arange(20_001, dtype=np.uint64)) * np.uint64(50)
     found = csr.chunks(in_ptr, np.arange(20_000, dtype=np.uint32), 2)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcmp.jit import kernel
-from hpcmp.kernels.intrinsics import popcount, prefetch, swap_if
+from hpcmp.kernels.intrinsics import lower_to, popcount, prefetch, swap_if
 
 pytestmark = pytest.mark.kernel
 
@@ -51,6 +51,15 @@ def sum_ahead(array, rows):
 def ask_anywhere(array, i):
     """prefetch of a row that need not exist"""
     prefetch(array, i, np.uint64(0))
+
+
+@kernel
+def lower_first(array, values):
+    """lower_to at 0, by one value after the other; what was there before the last."""
+    found = array[0]
+    for k in range(values.size):
+        found = lower_to(array, np.uint64(0), values[k])
+    return found
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
@@ -106,3 +115,25 @@ def test_a_prefetch_is_one_instruction():
     asked = numba.njit(lambda array, i: prefetch(array, i, np.uint64(0)))  # one loaded from the cache shows no code
     asked(np.zeros((2, 4), np.float32), np.uint64(1))
     assert all("prefetch" in text for text in asked.inspect_asm().values())
+
+
+def test_lowering_takes_the_lesser_value_and_tells_what_was_there():
+    array = np.array([3, 1])
+    assert lower_first(array, np.array([5])) == 3 and array.tolist() == [3, 1]
+    assert lower_first(array, np.array([-(2**63), 0])) == -(2**63) and array.tolist() == [-(2**63), 1]
+
+
+def test_threads_that_lower_one_value_end_at_the_least():
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        return
+    values = np.random.default_rng(5).permutation(100_000).reshape(4, -1)
+    array = np.array([2**62])
+    lower_first(array, values[0, :0])
+    threads = [threading.Thread(target=lower_first, args=(array, v)) for v in values]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert array[0] == 0
