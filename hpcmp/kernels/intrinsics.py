@@ -1,5 +1,6 @@
 """Single machine instructions that numba has no name for, with their plain twins."""
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
@@ -49,3 +50,34 @@ def _swap_if(typingctx, array, i, expected, new):
 @overload(swap_if)
 def _swap_if_overload(array, i, expected, new):
     return lambda array, i, expected, new: _swap_if(array, i, expected, new)
+
+
+def prefetch(array, i, byte):
+    """Ask the caches for the line with a byte of array[i], and go on. Local.
+
+    ``byte`` counts from the start of row i. Only seconds depend on it, and no
+    place in memory is wrong, so that the plain twin does nothing.
+    """
+
+
+@intrinsic
+def _prefetch(typingctx, array, i, byte):
+    def codegen(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        flag, byte_pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        row = builder.mul(args[1], builder.extract_value(array.strides, 0))
+        start = builder.bitcast(array.data, byte_pointer)
+        place = builder.gep(start, [builder.add(row, args[2])])
+        ask = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+        )
+        is_write, all_levels, is_data = 0, 3, 1
+        builder.call(ask, [place, flag(is_write), flag(all_levels), flag(is_data)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.uint64, types.uint64), codegen
+
+
+@overload(prefetch)
+def _prefetch_overload(array, i, byte):
+    return lambda array, i, byte: _prefetch(array, i, byte)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcmp.jit import kernel
-from hpcmp.kernels.intrinsics import popcount, swap_if
+from hpcmp.kernels.intrinsics import popcount, prefetch, swap_if
 
 pytestmark = pytest.mark.kernel
 
@@ -38,6 +38,22 @@ def add_by_swaps(array, n):
             seen = found
 
 
+@kernel
+def sum_ahead(array, rows):
+    """array[rows] summed, while rows further on are asked for"""
+    total = 0.0
+    for r in range(rows.size):
+        prefetch(array, rows[min(r + 2, rows.size - 1)], 0)
+        total += array[rows[r]]
+    return total
+
+
+@kernel
+def ask_anywhere(array, i):
+    """prefetch of a row that need not exist"""
+    prefetch(array, i, np.uint64(0))
+
+
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
 def test_bits_are_counted(words):
     out = np.zeros(len(words), np.int64)
@@ -64,3 +80,21 @@ def test_threads_lose_no_swap():
     for t in threads:
         t.join()
     assert array[0] == 4 * n
+
+
+def test_a_prefetch_changes_nothing_and_no_place_is_wrong():
+    array, rows = np.arange(7.0), np.array([6, 0, 3, 3], np.uint32)
+    assert sum_ahead(array, rows) == 12.0 and array.tolist() == list(range(7))
+    for i in (0, 7, 2**40):
+        ask_anywhere(array, np.uint64(i))
+    ask_anywhere(np.zeros((0, 4), np.float32), np.uint64(0))
+
+
+def test_a_prefetch_is_one_instruction():
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        return
+    asked = numba.njit(lambda array, i: prefetch(array, i, np.uint64(0)))  # one loaded from the cache shows no code
+    asked(np.zeros((2, 4), np.float32), np.uint64(1))
+    assert all("prefetch" in text for text in asked.inspect_asm().values())
