@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcmp.jit import kernel
-from hpcmp.kernels.intrinsics import popcount, prefetch, swap_if
+from hpcmp.kernels.intrinsics import popcount, prefetch, prefetch_outer, swap_if
 
 pytestmark = pytest.mark.kernel
 
@@ -52,6 +52,7 @@ def sum_ahead(array, rows):
 def ask_anywhere(array, i):
     """prefetch of a row that need not exist"""
     prefetch(array, i, np.uint64(0))
+    prefetch_outer(array, i, np.uint64(0))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
@@ -90,11 +91,12 @@ def test_a_prefetch_changes_nothing_and_no_place_is_wrong():
     ask_anywhere(np.zeros((0, 4), np.float32), np.uint64(0))
 
 
-def test_a_prefetch_is_one_instruction():
+@pytest.mark.parametrize("ask", [prefetch, prefetch_outer])
+def test_a_prefetch_is_one_instruction(ask):
     import numba
 
     if numba.config.DISABLE_JIT:
         return
-    asked = numba.njit(lambda array, i: prefetch(array, i, np.uint64(0)))  # one loaded from the cache shows no code
+    asked = numba.njit(lambda array, i: ask(array, i, np.uint64(0)))  # one loaded from the cache shows no code
     asked(np.zeros((2, 4), np.float32), np.uint64(1))
     assert all("prefetch" in text for text in asked.inspect_asm().values())
