@@ -71,7 +71,7 @@ def bind(program, graph, params, compiled=True, degrees=None):
     names = names_used(*program.functions)
     types = {name: type_of_field(what, name) for name, what in program.state.items()}
     n = graph.n_owned
-    state = {k: np.zeros(n if w is None else (n, w), t) for k, (t, w) in types.items()}
+    state = {k: np.zeros((n,) if w is None else (n, w), t) for k, (t, w) in types.items()}
     static = _static_fields(graph, degrees or graph, names, state)
     edges = _edge_fields(graph, names, program)
     bound = Bound(
@@ -166,14 +166,12 @@ class _Binder:
         f = self._own(function)
         if all(a.ndim == 1 for a in out) and not fills_rows(function, 2):
             loop = maps.make_map(f, _reader(vertices), self.key, self.compiled)
+        elif fills_rows(function, 2):
+            loop = maps.make_row_map(forms.map_by_row(f), self.key, self.compiled)
         else:
-            if fills_rows(function, 2):
-                f = forms.map_by_row(f)
-            else:
-                self._needs_uniform(name, out)
-                self._check_channels(name, function)
-                f = forms.map_by_channel(f, out[0].shape[1])
-            loop = maps.make_row_map(f, self.key, self.compiled)
+            self._needs_uniform(name, out)
+            self._check_channels(name, function)
+            loop = maps.make_channel_map(f, out[0].shape[1], self.key, self.compiled)
         return self._compiled(name, loop, vertices, self.ctx, self.rows, out, 0, 0)
 
     def _send_state(self):
@@ -197,12 +195,12 @@ class _Binder:
             declared = declared or [(t, w) for t, w in self.types.values() if w is not None][:1]
             if not declared:
                 raise ProgramError("send fills rows of unknown width; declare sent=(dtype, width)")
-            return tuple(np.zeros(n if w is None else (n, w), t) for t, w in declared)
+            return tuple(np.zeros((n,) if w is None else (n, w), t) for t, w in declared)
         kinds = self._returned("send", maps.make_probe(self._own(send), *self._seen()), self.bound.vertices, self.ctx)
         if declared and len(declared) != len(kinds):
             raise ProgramError(f"send gives {len(kinds)} values, sent declares {len(declared)}")
         dtypes = [t for t, _ in declared] if declared else [self._travels_as(k) for k in kinds]
-        return tuple(np.zeros((n, self.width) if self.width else n, t) for t in dtypes)
+        return tuple(np.zeros((n, self.width) if self.width else (n,), t) for t in dtypes)
 
     def _travels_as(self, kind):
         """float32 where the whole state is: what is stored in 32 bits need not travel in 64."""
@@ -307,12 +305,14 @@ class _Binder:
                 raise ProgramError(f"messages have {width} channels, the state {self.width}; let update fill rows")
             self._check_channels("update", p.update)
             update = forms.update_by_channel(self._own(p.update), width)
-        readers = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
-        fold, listens = make_fold(p.aggregate, kinds), self._listens()
-        more = (width, kinds, p.only_changed, self.key, self.compiled)
+        fold = make_fold(p.aggregate, kinds)
         if is_row_message:
-            return self._compiled_step(pull.make_row_step(message, fold, update, listens, readers, *more))
-        return self._compiled_step(pull.make_channel_step(message, fold, update, listens, readers[1], *more))
+            absorb_edge = forms.absorb_by_row(message, fold, width, kinds)
+        else:
+            absorb_edge = forms.absorb_by_channel(message, fold, width)
+        read = rows_at if is_row_message or is_row_update else views_at
+        more = (width, p.only_changed, self.key, self.compiled)
+        return self._compiled_step(pull.make_vector_step(absorb_edge, fold, update, self._listens(), read, *more))
 
     def _messages(self):
         if self.program.messages:

@@ -15,9 +15,11 @@ from hpcmp.jit import inlined, kernel_if
 from hpcmp.kernels.access import (
     as_tuple,
     at,
+    channel_at,
     filled_rows,
     pick,
     put,
+    put_channel,
     put_rows,
     rows_at,
     scratch_rows,
@@ -75,7 +77,7 @@ def make_map(function, read, fingerprint, compiled=True):
 def make_row_map(function, fingerprint, compiled=True):
     """function(vertex i, ctx, rows) fills rows, which are written to out[i]. Local.
 
-    ``function`` is in row form (`by_row`, `map_by_channel`).
+    ``function`` is in row form (`forms.map_by_row`).
     """
 
     def map_into_rows(vertices, ctx, rows, out, lo, hi):
@@ -87,6 +89,22 @@ def make_row_map(function, fingerprint, compiled=True):
             put_rows(out, i, filled)
 
     return kernel_if(compiled, map_into_rows)
+
+
+def make_channel_map(function, width, fingerprint, compiled=True):
+    """out[i][k] = function(channel k of vertex i, ctx) for rows[lo:hi]. Local.
+
+    No row is widened on the way: a copy costs what a copy costs.
+    """
+
+    def map_channels(vertices, ctx, rows, out, lo, hi):
+        fingerprint  # noqa: B018
+        for r in range(lo, hi):
+            i = rows[r]
+            for k in range(width):
+                put_channel(out, i, k, as_tuple(function(channel_at(vertices, i, k), ctx)))
+
+    return kernel_if(compiled, map_channels)
 
 
 def make_total(function, absorb, fingerprint, compiled=True):
