@@ -92,10 +92,14 @@ def kernel_if(compiled, function):
 
 
 def inlined(function):
-    """Mark a function that kernels call; plain Python stays callable. Local."""
+    """Mark a function that kernels call; plain Python stays callable. Local.
+
+    It becomes part of the loop that calls it, however large: a call hands all
+    arrays over on the stack, which costs more than most messages.
+    """
     if function not in _INLINED:  # a second mark would be a second candidate for every call of it
         _INLINED.add(function)
-        register_jitable(error_model="numpy")(function)
+        register_jitable(error_model="numpy", forceinline=True)(function)
     return function
 
 

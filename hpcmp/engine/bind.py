@@ -5,6 +5,7 @@ compiles between steps. What a function returns is learned from the compiler.
 """
 
 import dis
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from hpcmp.engine.reduce import absorber, share_of
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE
 from hpcmp.kernels import csr, exact, forms, maps, pull, push
-from hpcmp.kernels.access import record, rows_at, scalars_at, views_at
+from hpcmp.kernels.access import LINE_BYTES, record, rows_at, scalars_at, views_at
 from hpcmp.kernels.aggregates import MODE, Collect, make_fold
 
 
@@ -71,7 +72,7 @@ def bind(program, graph, params, compiled=True, degrees=None):
     names = names_used(*program.functions)
     types = {name: type_of_field(what, name) for name, what in program.state.items()}
     n = graph.n_owned
-    state = {k: np.zeros(n if w is None else (n, w), t) for k, (t, w) in types.items()}
+    state = {k: zeros((n,) if w is None else (n, w), t) for k, (t, w) in types.items()}
     static = _static_fields(graph, degrees or graph, names, state)
     edges = _edge_fields(graph, names, program)
     bound = Bound(
@@ -120,6 +121,15 @@ def _is_generator(value):
 def _reader(vertices):
     """How functions see vertices: scalars, and vector fields as whole rows."""
     return scalars_at if all(a.ndim == 1 for a in vertices) else rows_at
+
+
+def zeros(shape, dtype):
+    """`np.zeros` from the start of a cache line, so that rows share fewer. Local."""
+    kind = np.dtype(dtype)
+    n_bytes = math.prod(shape) * kind.itemsize
+    room = np.zeros(n_bytes + LINE_BYTES, np.uint8)
+    start = -room.ctypes.data % LINE_BYTES
+    return room[start : start + n_bytes].view(kind).reshape(shape)
 
 
 def state_record(state):
@@ -195,12 +205,12 @@ class _Binder:
             declared = declared or [(t, w) for t, w in self.types.values() if w is not None][:1]
             if not declared:
                 raise ProgramError("send fills rows of unknown width; declare sent=(dtype, width)")
-            return tuple(np.zeros(n if w is None else (n, w), t) for t, w in declared)
+            return tuple(zeros((n,) if w is None else (n, w), t) for t, w in declared)
         kinds = self._returned("send", maps.make_probe(self._own(send), *self._seen()), self.bound.vertices, self.ctx)
         if declared and len(declared) != len(kinds):
             raise ProgramError(f"send gives {len(kinds)} values, sent declares {len(declared)}")
         dtypes = [t for t, _ in declared] if declared else [self._travels_as(k) for k in kinds]
-        return tuple(np.zeros((n, self.width) if self.width else n, t) for t in dtypes)
+        return tuple(zeros((n, self.width) if self.width else (n,), t) for t in dtypes)
 
     def _travels_as(self, kind):
         """float32 where the whole state is: what is stored in 32 bits need not travel in 64."""
@@ -325,12 +335,14 @@ class _Binder:
                 raise ProgramError(f"messages have {width} channels, the state {self.width}; let update fill rows")
             self._check_channels("update", p.update)
             update = forms.update_by_channel(self._own(p.update), width)
-        readers = (rows_at if is_row_message else views_at, rows_at if is_row_message or is_row_update else views_at)
-        fold, listens = make_fold(p.aggregate, kinds), self._listens()
-        more = (width, kinds, p.only_changed, self.key, self.compiled)
+        fold = make_fold(p.aggregate, kinds)
         if is_row_message:
-            return self._compiled_step(pull.make_row_step(message, fold, update, listens, readers, *more))
-        return self._compiled_step(pull.make_channel_step(message, fold, update, listens, readers[1], *more))
+            absorb_edge = forms.absorb_by_row(message, fold, width, kinds)
+        else:
+            absorb_edge = forms.absorb_by_channel(message, fold, width)
+        read = rows_at if is_row_message or is_row_update else views_at
+        more = (width, p.only_changed, self.key, self.compiled)
+        return self._compiled_step(pull.make_vector_step(absorb_edge, fold, update, self._listens(), read, *more))
 
     def _messages(self):
         if self.program.messages:

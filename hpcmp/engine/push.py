@@ -26,7 +26,7 @@ class Push:
         self.ranges = csr.chunks(graph.in_ptr, everyone, threads.n_threads, threads.n_threads)
 
     def tell(self, ctx, senders, n_edges, are_ghosts=False):
-        """Push the messages of owned rows, or ghosts, with about n_edges out-edges. Local."""
+        """Push the messages of owned rows or of ghosts, with n_edges or so. Local."""
         n, n_senders, edges = self.graph.n_owned, len(senders), self.ghost_edges if are_ghosts else self.out_edges
         if self.threads.n_threads == 1 or n_edges < MIN_PUSHED_EDGES:
             self._push(edges, ctx, senders, 0, n_senders, 0, n)

@@ -2,10 +2,10 @@
 
 A *bundle* is a tuple or named tuple of arrays with one row per vertex or edge.
 `at` reads a row of scalars; `views_at` and `rows_at` read vector fields as whole
-rows, of which `pick` takes one channel, and `channel_at` one element of each; `put`, `put_channel` and `put_rows`
-write. Reading widens to int64, float64 or bool and writing rounds, so that a user's function sees the same numbers whether
-numba or Python runs it. A field nobody looks at costs nothing: the compiler
-drops the load.
+rows, of which `pick` takes one channel, and `channel_at` does both at once; `put`,
+`put_rows` and `put_channel` write. Reading widens to int64, float64 or bool and
+writing rounds, so that a user's function sees the same numbers whether numba or
+Python runs it. A field nobody looks at costs nothing: the compiler drops the load.
 
 Named tuples are classes made from their field names and found again under
 this module by name; only so does numba's cache recognise them in another run.
@@ -22,6 +22,10 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from hpcmp.dtypes import wide
+from hpcmp.kernels.intrinsics import prefetch_outer
+
+LINE_BYTES = 64  # of a cache, on x86 and most others
+MOST_BYTES_AHEAD = 4096  # of one row; the processor sees for itself how a longer one goes on
 
 _RECORDS: dict[str, type] = {}
 
@@ -96,6 +100,10 @@ def rows_at(bundle, i, scratch):
     return _like(bundle, out)
 
 
+def prefetch_row(bundle, i):
+    """Ask the caches for row i, which will be read soon. Local."""
+
+
 def put(bundle, i, values):
     """Write a tuple of scalars to row i of 1-D arrays, rounding. Local."""
     if len(values) != len(bundle):
@@ -105,15 +113,11 @@ def put(bundle, i, values):
 
 
 def put_channel(bundle, i, k, values):
-    """Write a tuple of scalars to channel k of row i of 2-D arrays. Local.
-
-    As `put` to a row of `filled_rows` and `put_rows` do: the values are
-    widened, then rounded.
-    """
-    wide_row = filled_rows(bundle)
-    put(wide_row, k, values)
-    for a, row in zip(bundle, wide_row, strict=True):
-        a[i, k] = row[k]
+    """Write scalars to channel k of row i of 2-D arrays, as `put_rows` would. Local."""
+    if len(values) != len(bundle):
+        raise ValueError(f"{len(values)} values were given for {len(bundle)} fields")
+    for a, value in zip(bundle, values, strict=True):
+        a[i, k] = _as_stored(value, wide(a.dtype)).astype(a.dtype)
 
 
 def _as_stored(value, dtype):
@@ -353,6 +357,27 @@ def _pick_overload(values, k):
     return lambda values, k: _relabel(values, _picked(_plain(values), k))
 
 
+@overload(prefetch_row)
+def _prefetch_row_overload(bundle, i):
+    if len(bundle) == 0:
+        return lambda bundle, i: None
+    if bundle[0].ndim == 1:
+
+        def head(bundle, i):
+            prefetch_outer(bundle[0], i, 0)
+            prefetch_row(bundle[1:], i)
+
+        return head
+
+    def head_row(bundle, i):
+        for byte in range(0, min(bundle[0].strides[0], MOST_BYTES_AHEAD), LINE_BYTES):
+            prefetch_outer(bundle[0], i, byte)
+        prefetch_outer(bundle[0], i, bundle[0].strides[0] - 1)  # a row need not start where a line does
+        prefetch_row(bundle[1:], i)
+
+    return head_row
+
+
 @overload(put_rows)
 def _put_rows_overload(bundle, i, rows):
     if len(bundle) == 0:
@@ -439,21 +464,6 @@ def _put_overload(bundle, i, values):
     return lambda bundle, i, values: _put(bundle, i, values)
 
 
-@intrinsic
-def _put(typingctx, bundle, i, values):
-    calls = _setitems(typingctx, bundle, values, types.uint64)
-
-    def codegen(context, builder, signature, args):
-        index = context.cast(builder, args[1], signature.args[1], types.uint64)
-        for n, (a, v) in enumerate(zip(bundle.types, signature.args[2].types, strict=True)):
-            array, value = builder.extract_value(args[0], n), builder.extract_value(args[2], n)
-            value = context.cast(builder, value, v, a.dtype)
-            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
-        return context.get_dummy_value()
-
-    return types.none(bundle, i, values), codegen
-
-
 @overload(put_channel)
 def _put_channel_overload(bundle, i, k, values):
     if len(bundle) != len(values):
@@ -462,31 +472,48 @@ def _put_channel_overload(bundle, i, k, values):
 
 
 @intrinsic
+def _put(typingctx, bundle, i, values):
+    store = _stores(typingctx, bundle, values, types.uint64)
+
+    def codegen(context, builder, signature, args):
+        index = context.cast(builder, args[1], signature.args[1], types.uint64)
+        store(context, builder, signature.args[2], args[0], index, args[2], lambda a: a.dtype)
+        return context.get_dummy_value()
+
+    return types.none(bundle, i, values), codegen
+
+
+@intrinsic
 def _put_channel(typingctx, bundle, i, k, values):
     place = types.UniTuple(types.uint64, 2)
-    calls = _setitems(typingctx, bundle, values, place)
+    store = _stores(typingctx, bundle, values, place)
 
     def codegen(context, builder, signature, args):
         indices = [context.cast(builder, args[n], signature.args[n], types.uint64) for n in (1, 2)]
         index = context.make_tuple(builder, place, indices)
-        for n, (a, v) in enumerate(zip(bundle.types, signature.args[3].types, strict=True)):
-            array, value = builder.extract_value(args[0], n), builder.extract_value(args[3], n)
-            value = context.cast(builder, value, v, _wide_type(a.dtype))
-            value = context.cast(builder, value, _wide_type(a.dtype), a.dtype)
-            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
+        store(context, builder, signature.args[3], args[0], index, args[3], lambda a: _wide_type(a.dtype))
         return context.get_dummy_value()
 
     return types.none(bundle, i, k, values), codegen
 
 
-def _setitems(typingctx, bundle, values, place):
-    """How each array takes a value at a place; values that do not fit are refused."""
+def _stores(typingctx, bundle, values, place):
+    """Code that casts values, by way of some type, to those of arrays and writes them to a place."""
     setitem = typingctx.resolve_value_type(operator.setitem)
+    calls = [setitem.get_call_type(typingctx, (a, place, a.dtype), {}) for a in bundle.types]
     for a, v in zip(bundle.types, values.types, strict=True):
         is_cut_short = isinstance(v, types.Float) and not isinstance(a.dtype, types.Float)
         if is_cut_short or not isinstance(v, types.Number | types.Boolean):
             raise TypingError(f"a {v} cannot be stored in a field of {a.dtype}; convert it")
-    return [setitem.get_call_type(typingctx, (a, place, a.dtype), {}) for a in bundle.types]
+
+    def store(context, builder, kinds, arrays, index, members, way):
+        for n, (a, v) in enumerate(zip(bundle.types, kinds.types, strict=True)):
+            array, value = builder.extract_value(arrays, n), builder.extract_value(members, n)
+            value = context.cast(builder, value, v, way(a))
+            value = context.cast(builder, value, way(a), a.dtype)
+            context.get_function(operator.setitem, calls[n])(builder, (array, index, value))
+
+    return store
 
 
 @overload(as_tuple)

@@ -6,7 +6,7 @@ i: row    k: channel
 import numpy as np
 
 from hpcmp.jit import inlined
-from hpcmp.kernels.access import as_tuple, at, pick, put, single
+from hpcmp.kernels.access import as_tuple, at, channel_at, pick, put, rows_at, scratch_rows, single
 
 
 @inlined
@@ -22,16 +22,6 @@ def map_by_row(function):
         function(vertex, ctx, single(out))
 
     return inlined(by_row)
-
-
-def message_by_channel(function, width):
-    """function(sent, receiver, edge, ctx) applied to every channel. Local."""
-
-    def by_channel(sent, receiver, edge, ctx, out):
-        for k in range(width):
-            put(out, k, as_tuple(function(single(pick(sent, k)), pick(receiver, k), edge, ctx)))
-
-    return inlined(by_channel)
 
 
 def message_by_row(function):
@@ -60,6 +50,48 @@ def update_by_row(function):
         function(vertex, single(total), ctx, single(out))
 
     return inlined(by_row)
+
+
+def absorb_by_row(message, fold, width, kinds):
+    """How a message that fills a row is folded into what was heard. Local.
+
+    Returns
+    -------
+    make_scratch : callable (sent) -> what ``absorb`` works with
+    absorb : callable
+        ``(part, sent, j, vertices, i, vertex, edge, ctx, scratch)`` folds the message
+        along one edge into ``part``.
+    """
+    make_message, absorb_one = scratch_of(kinds, width), fold.absorb
+
+    def make_scratch(sent):
+        return scratch_rows(sent), make_message()
+
+    def absorb(part, sent, j, vertices, i, vertex, edge, ctx, scratch):
+        message(rows_at(sent, j, scratch[0]), vertex, edge, ctx, scratch[1])
+        for k in range(width):
+            put(part, k, absorb_one(at(part, k), single(at(scratch[1], k))))
+
+    return inlined(make_scratch), inlined(absorb)
+
+
+def absorb_by_channel(message, fold, width):
+    """`absorb_by_row` for a message of one channel. Local.
+
+    It is folded as it is made, in a loop that the compiler turns into vector
+    instructions. ``message`` is the user's own.
+    """
+    absorb_one = fold.absorb
+
+    def make_scratch(sent):
+        return ()
+
+    def absorb(part, sent, j, vertices, i, vertex, edge, ctx, scratch):
+        for k in range(width):
+            heard = message(single(channel_at(sent, j, k)), channel_at(vertices, i, k), edge, ctx)
+            put(part, k, absorb_one(at(part, k), heard))
+
+    return inlined(make_scratch), inlined(absorb)
 
 
 def by_relation(functions, numbers):

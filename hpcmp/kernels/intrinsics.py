@@ -63,27 +63,44 @@ def prefetch(array, i, byte):
     """
 
 
-@intrinsic
-def _prefetch(typingctx, array, i, byte):
-    def codegen(context, builder, signature, args):
-        array = context.make_array(signature.args[0])(context, builder, args[0])
-        flag, byte_pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        row = builder.mul(args[1], builder.extract_value(array.strides, 0))
-        start = builder.bitcast(array.data, byte_pointer)
-        place = builder.gep(start, [builder.add(row, args[2])])
-        ask = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
-        )
-        is_write, all_levels, is_data = 0, 3, 1
-        builder.call(ask, [place, flag(is_write), flag(all_levels), flag(is_data)])
-        return context.get_dummy_value()
+def prefetch_outer(array, i, byte):
+    """`prefetch` past the innermost cache, which many wide rows would crowd. Local."""
 
-    return types.none(array, types.uint64, types.uint64), codegen
+
+def _prefetch_into(levels):
+    """The instruction for all levels of caches (3), or for all but the innermost (2)."""
+
+    @intrinsic
+    def ask(typingctx, array, i, byte):
+        def codegen(context, builder, signature, args):
+            array = context.make_array(signature.args[0])(context, builder, args[0])
+            flag, byte_pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+            row = builder.mul(args[1], builder.extract_value(array.strides, 0))
+            start = builder.bitcast(array.data, byte_pointer)
+            place = builder.gep(start, [builder.add(row, args[2])])
+            instruction = builder.module.declare_intrinsic(
+                "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+            )
+            is_write, is_data = 0, 1
+            builder.call(instruction, [place, flag(is_write), flag(levels), flag(is_data)])
+            return context.get_dummy_value()
+
+        return types.none(array, types.uint64, types.uint64), codegen
+
+    return ask
+
+
+_prefetch, _prefetch_outer = _prefetch_into(3), _prefetch_into(2)
 
 
 @overload(prefetch)
 def _prefetch_overload(array, i, byte):
     return lambda array, i, byte: _prefetch(array, i, byte)
+
+
+@overload(prefetch_outer)
+def _prefetch_outer_overload(array, i, byte):
+    return lambda array, i, byte: _prefetch_outer(array, i, byte)
 
 
 def lower_to(array, i, value):

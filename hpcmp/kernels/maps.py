@@ -77,7 +77,7 @@ def make_map(function, read, fingerprint, compiled=True):
 def make_row_map(function, fingerprint, compiled=True):
     """function(vertex i, ctx, rows) fills rows, which are written to out[i]. Local.
 
-    ``function`` is in row form (`map_by_row`).
+    ``function`` is in row form (`forms.map_by_row`).
     """
 
     def map_into_rows(vertices, ctx, rows, out, lo, hi):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcmp.jit import kernel
-from hpcmp.kernels.intrinsics import lower_to, popcount, prefetch, swap_if
+from hpcmp.kernels.intrinsics import lower_to, popcount, prefetch, prefetch_outer, swap_if
 
 pytestmark = pytest.mark.kernel
 
@@ -38,6 +38,15 @@ def add_by_swaps(array, n):
 
 
 @kernel
+def lower_first(array, values):
+    """lower_to at 0, by one value after the other; what was there before the last."""
+    found = array[0]
+    for k in range(values.size):
+        found = lower_to(array, np.uint64(0), values[k])
+    return found
+
+
+@kernel
 def sum_ahead(array, rows):
     """array[rows] summed, while rows further on are asked for"""
     total = 0.0
@@ -51,15 +60,7 @@ def sum_ahead(array, rows):
 def ask_anywhere(array, i):
     """prefetch of a row that need not exist"""
     prefetch(array, i, np.uint64(0))
-
-
-@kernel
-def lower_first(array, values):
-    """lower_to at 0, by one value after the other; what was there before the last."""
-    found = array[0]
-    for k in range(values.size):
-        found = lower_to(array, np.uint64(0), values[k])
-    return found
+    prefetch_outer(array, i, np.uint64(0))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=8))
@@ -107,12 +108,13 @@ def test_a_prefetch_changes_nothing_and_no_place_is_wrong():
     ask_anywhere(np.zeros((0, 4), np.float32), np.uint64(0))
 
 
-def test_a_prefetch_is_one_instruction():
+@pytest.mark.parametrize("ask", [prefetch, prefetch_outer])
+def test_a_prefetch_is_one_instruction(ask):
     import numba
 
     if numba.config.DISABLE_JIT:
         return
-    asked = numba.njit(lambda array, i: prefetch(array, i, np.uint64(0)))  # one loaded from the cache shows no code
+    asked = numba.njit(lambda array, i: ask(array, i, np.uint64(0)))  # one loaded from the cache shows no code
     asked(np.zeros((2, 4), np.float32), np.uint64(1))
     assert all("prefetch" in text for text in asked.inspect_asm().values())
 
