@@ -22,6 +22,7 @@ from hpcmp.kernels import building, csr
 from hpcmp.kernels import hashing as hash_kernels
 
 BUILT_IN = ("id", "in_degree", "out_degree")  # vertex fields every graph has
+WORKED_OUT = ("in_degree", "is_boundary", "interior", "boundary", "out_edges", "ghost_edges")  # of the edges, and kept
 EDGES_AT_ONCE = 1 << 18  # hashed together: 2 MB, which stay in the second cache
 BUILT_IN_EDGE = ("sender", "relation")  # edge fields every graph has: id of the source, number of the relation
 
@@ -33,7 +34,7 @@ class Graph:
     comm: object
     n_vertices: int  # of all ranks
     n_edges: int  # directed edges stored on all ranks; an undirected edge counts twice
-    directed: bool
+    directed: bool  # if not, every edge is there both ways with the same relation and fields
     part_start: np.ndarray  # int64 (n_parts + 1,) gids; the same on all ranks
     rank_parts: np.ndarray  # int64 (size + 1,) rank p owns the parts [rank_parts[p], rank_parts[p + 1])
     id: np.ndarray  # int64 (n_local,) the user's number of each row
@@ -125,6 +126,10 @@ class Graph:
         """Owned rows that hear each ghost: (ptr, rows)."""
         edges = self.out_edges if self.directed else self.ghost_edges
         return edges.ptr, edges.dst
+
+    def work_out(self):
+        """Work out now what graphs `with_vertex_field` of this one will need. Local."""
+        return self.interior, self.boundary, self.heard_by, self.ghosts_heard_by
 
     def local_gids(self):
         """Gid of every local row: int64 (n_local,). Local."""
@@ -362,14 +367,7 @@ def _filtered(graph, keep):
 def with_vertex_field(graph, name, values):
     """The graph with one more field of its owned vertices. Local."""
     more = replace(graph, vertex_fields={**graph.vertex_fields, name: values}, digest=None)
-    known = (
-        "in_degree",
-        "is_boundary",
-        "interior",
-        "boundary",
-        "out_edges",
-    )  # what was worked out of the edges still holds
-    more.__dict__.update({key: graph.__dict__[key] for key in known if key in graph.__dict__})
+    more.__dict__.update({key: graph.__dict__[key] for key in WORKED_OUT if key in graph.__dict__})
     return more
 
 

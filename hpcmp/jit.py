@@ -2,8 +2,8 @@
 
 Kernels release the GIL and run on row ranges; `Threads` runs one compiled
 kernel on several ranges at once. One compilation thus serves one thread and
-many, and since a row is written by one range only, threads cannot change a
-bit of the result. (numba's own ``parallel=True`` costs several times the
+many. A row is written by one range, or by swaps whose order gives the same
+bits, so threads cannot change a bit of the result. (numba's own ``parallel=True`` costs several times the
 compile time and 10 to 17 us a call.)
 
 No fastmath and no SVML: the vector lanes and the scalar remainder of a loop

@@ -34,7 +34,7 @@ on_two_ranks() {
 }
 
 GRAPH=kron$SCALE
-alone generate kronecker --scale "$SCALE" -o "$GRAPH.tsv"
+alone generate kronecker --scale "$SCALE" -o "$GRAPH.tsv" --force
 alone convert "$GRAPH.tsv" --undirected --drop-duplicates --drop-loops -o "$GRAPH.h5"
 on_two_ranks run pagerank "$GRAPH.h5" --steps 20 --verify -o pagerank.h5
 alone info pagerank.h5 --top rank 10

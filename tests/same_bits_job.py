@@ -19,6 +19,7 @@ import numpy as np
 
 import hpcmp
 from hpcmp import algorithms, generate
+from hpcmp.engine import push
 from hpcmp.io.table import EdgeTable
 from hpcmp.kernels import csr
 
@@ -137,7 +138,7 @@ def table_in(comm, columns, order):
 
 def digests(comm):
     """program -> digest -> settings that gave it. Collective."""
-    csr.CHUNK_WORK = CHUNK_WORK
+    csr.CHUNK_WORK, push.MIN_PUSHED_EDGES = CHUNK_WORK, 0
     columns = whole_table(comm)
     found = {name: {} for name in PROGRAMS}
     for order in ORDERS:

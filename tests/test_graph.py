@@ -75,13 +75,16 @@ def test_ghosts_are_exactly_the_other_ranks_vertices_that_are_heard(comm, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_with_twins_the_rows_that_a_row_hears_are_those_that_hear_it(comm, name):
-    graph = build(comm, GRAPHS[name])
-    assert graph.has_twins or graph.directed or comm.size > 1
-    if graph.has_twins:
-        ptr = graph.in_ptr.view(np.int64)
-        heard = [sorted(graph.in_src[lo:hi].tolist()) for lo, hi in zip(ptr[:-1], ptr[1:])]
-        assert heard == naive.transpose(graph.in_ptr, graph.in_src, graph.n_local)
+def test_rows_are_heard_by_those_that_hear_them(comm, name):
+    graph = build(comm, GRAPHS[name], method="hash")
+    expected = naive.transpose(graph.in_ptr, graph.in_src, graph.n_local)
+    for (ptr, rows), sources in (
+        (graph.heard_by, range(graph.n_owned)),
+        (graph.ghosts_heard_by, range(graph.n_owned, graph.n_local)),
+    ):
+        ptr = ptr.astype(np.int64)
+        found = [sorted(i for i in rows[ptr[j] : ptr[j + 1]].tolist() if i < graph.n_owned) for j in sources]
+        assert found == [expected[j] for j in sources]
 
 
 @pytest.mark.parametrize("name", NAMES)

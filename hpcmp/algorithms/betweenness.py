@@ -103,7 +103,7 @@ def run(graph, *, sources=None, seed=0, normalized=False, threads=1):
     clock = Clock()
     total = np.zeros(graph.n_owned)
     width = min(WIDTH, max(len(ids), 1))
-    graph.interior, graph.boundary  # noqa: B018 (found once; the graphs with fields inherit them)
+    graph.work_out()  # once; the graphs with fields inherit it
     heard = reversed_edges(graph)  # in-edges are the out-edges of `graph`
     for batch in batches(ids, width):
         for delta in _dependencies(graph, heard, batch, width, threads, clock).T[: len(batch)]:

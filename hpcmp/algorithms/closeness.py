@@ -37,7 +37,7 @@ def run(graph, *, sources=None, seed=0, normalized=False, incoming=False, thread
     """
     clock, ids = Clock(), pick(graph, sources, seed)
     turned = reversed_edges(graph) if incoming else graph
-    turned.interior, turned.boundary  # noqa: B018 (found once; the graphs with fields inherit them)
+    turned.work_out()  # once; the graphs with fields inherit it
     width = min(WIDTH, max(len(ids), 1))
     closeness = np.full(graph.n_owned, np.nan)
     for batch in batches(ids, width):

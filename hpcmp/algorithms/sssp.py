@@ -22,7 +22,7 @@ from hpcmp.errors import ProgramError
 from hpcmp.kernels import exact
 
 FIELDS = ("weight",)  # edge fields that are read
-DELTA_SHARE = 2  # of the mean weight over the mean degree; measured on Kronecker graphs
+DELTA_SHARE = 2  # times the mean weight over the mean degree; measured on Kronecker graphs
 
 
 def distance_over(sent, receiver, edge, ctx):
@@ -43,7 +43,7 @@ def program(source=0, delta=1.0):
         only_changed=True,
         monotone=True,
         active=lambda vertex, ctx: vertex.id == ctx.source,
-        bucket=lambda vertex, ctx: math.floor(vertex.distance / ctx.delta) if vertex.distance < math.inf else 0,
+        bucket=lambda vertex, ctx: np.floor(vertex.distance / ctx.delta),
         params={"source": int(source), "delta": float(delta)},
     )
 

@@ -58,7 +58,7 @@ class AsyncLoop(Loop):
         """
         error = why_not(self.program, self.bound)
         raise_together(self.comm, ProgramError(f"mode async: {error}") if error else None)
-        self.frontier.remembers = self.program.may_remember
+        self.frontier.remembers = self._may_remember()
         is_contraction = self.program.contraction is not None
         self.max_rounds = MAX_ROUNDS if n_rounds is None and is_contraction else n_rounds
         self.n_rounds = 0
@@ -110,15 +110,14 @@ class AsyncLoop(Loop):
         push = self._push()
         ghosts = mail.take_ghosts()
         if len(ghosts):
-            push.tell(ctx, ghosts, len(ghosts), are_ghosts=True)
+            push.tell(ctx, ghosts, are_ghosts=True)
             self._settle(ctx)
         while frontier.n_found:
             self._begin_round()
-            n_edges = sum(frontier.found_edges)
             senders = frontier.turn()
             self._map(b.send, b.vertices, ctx, senders, b.sent)
             mail.mark(senders)
-            push.tell(ctx, senders, n_edges)
+            push.tell(ctx, senders)
             self._settle(ctx)
 
     def _contract(self, mail):

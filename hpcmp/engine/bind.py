@@ -20,7 +20,7 @@ from hpcmp.engine.program import CONTEXT, fills_rows, type_of_field, types_of
 from hpcmp.engine.reduce import absorber, share_of
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE
-from hpcmp.kernels import csr, exact, forms, maps, pull, push
+from hpcmp.kernels import buckets, csr, exact, forms, maps, pull, push
 from hpcmp.kernels.access import LINE_BYTES, record, rows_at, scalars_at, views_at
 from hpcmp.kernels.aggregates import MODE, Collect, make_fold
 
@@ -293,8 +293,10 @@ class _Binder:
         b, p, rows = self.bound, self.program, self.rows
         if not fold.is_idempotent:
             raise ProgramError(f"bucket delays messages, which aggregate {p.aggregate!r} does not allow")
+        if "step" in names_used(p.bucket):
+            raise ProgramError("bucket asks for ctx.step; how far a vertex is may change with its state only")
         args = (self._own(p.bucket), read, self.key, self.compiled)
-        split, lowest = push.make_split(*args), push.make_lowest(*args)
+        split, lowest = buckets.make_split(*args), buckets.make_lowest(*args)
         waiting = (b.vertices, self.ctx, rows, np.empty(0, np.uint8))
         lists = (rows, rows, rows, np.zeros(1, np.uint64))
         b.split = self._compiled("bucket", split, *waiting, 0, 0.0, 0.0, self.graph.out_degree, *lists)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hpcmp.dtypes import LID
 from hpcmp.engine.frontier import joined
-from hpcmp.kernels.push import FARTHEST, NOWHERE
+from hpcmp.kernels.buckets import FARTHEST, NOWHERE
 
 MIN_SPLIT_ROWS = 1 << 14  # fewer are done before another thread has woken up
 
@@ -48,7 +48,8 @@ class Buckets:
             if opened == FARTHEST and self.base < lowest < np.inf:  # the others are empty: let them reach farther
                 self.base = np.floor(lowest)
                 self.bins = {}
-                self._split(ctx, rows, opened)
+                sent_now, _ = self._split(ctx, rows, opened)
+                assert not len(sent_now), "a bucket fell while its row waited"
             elif lowest < np.inf or opened == FARTHEST:
                 return lowest
             else:
@@ -85,5 +86,5 @@ class Buckets:
         with self.lock:
             self.n_waiting += int(n_more)
             for k in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
-                self.bins.setdefault(k, []).append(moved[ends[k - 1] if k else 0 : ends[k]])
+                self.bins.setdefault(k, []).append(moved[ends[k - 1] if k else 0 : ends[k]].copy())
         return near[: int(n_near)], int(n_edges)

@@ -57,7 +57,7 @@ class Loop:
     def run(self, n_steps):
         """Step until the program ends, or n_steps were done. Collective."""
         only_changed = self.program.only_changed
-        self.frontier.remembers = n_steps is None and self.program.may_remember
+        self.frontier.remembers = n_steps is None and self._may_remember()
         counts = self._initialise()
         said = time.perf_counter()
         while n_steps is None or self.step < n_steps:
@@ -77,6 +77,12 @@ class Loop:
                 self.converged = True
                 return
         self.converged = only_changed and counts["changed"] == 0 and not counts["waiting"]
+
+    def _may_remember(self):
+        """Whether only the end counts, so that a message heard before need not be heard again."""
+        program, fold = self.program, self.bound.fold
+        is_free = program.monotone and not program.reduce and program.until is None
+        return is_free and fold is not None and fold.is_idempotent
 
     @property
     def _everybody(self):
@@ -131,12 +137,12 @@ class Loop:
         if not self.overlap:
             self._forward_end(pending)
             history.lap("wait")
-        self._attempt(lambda: self._interior(ctx, senders, n_messages))
+        self._attempt(lambda: self._interior(ctx, senders))
         history.lap("interior")
         if self.overlap:
             self._forward_end(pending)
             history.lap("wait")
-        self._attempt(lambda: self._boundary(ctx, n_messages))
+        self._attempt(lambda: self._boundary(ctx))
         history.lap("boundary")
 
         history.carried(pending)
@@ -149,20 +155,20 @@ class Loop:
 
     # ------------------------------------------------------------ local work
 
-    def _interior(self, ctx, senders, n_messages):
+    def _interior(self, ctx, senders):
         """What can be done while halos travel."""
         if self.frontier.way == "push":
-            self._push().tell(ctx, senders, n_messages)
+            self._push().tell(ctx, senders)
         else:
             self._relax(ctx, self.frontier.interior())
 
-    def _boundary(self, ctx, n_messages):
+    def _boundary(self, ctx):
         """What needs the ghosts."""
         if self.frontier.way != "push":
             self._relax(ctx, self.frontier.boundary())
             return
         if self.graph.n_ghost:
-            self._push().tell(ctx, self.frontier.ghost_senders(), n_messages, are_ghosts=True)
+            self._push().tell(ctx, self.frontier.ghost_senders(), are_ghosts=True)
         self._settle(ctx)
 
     def _settle(self, ctx):

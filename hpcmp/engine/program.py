@@ -118,8 +118,8 @@ class Program:
         A promise: whenever a message comes, and however often, the state ends
         the same (shortest ways, smallest labels). With an aggregate such as
         min, max, any or all it allows ``mode="async"``; and in a run to the
-        end, without reduce and until, messages that tell a vertex nothing new
-        are dropped as they come, in every mode.
+        end, without reduce and until, messages that are pushed and tell a
+        vertex nothing new are dropped as they come, in every mode.
     contraction : float, optional
         A promise: each step brings any two states nearer to each other, so
         that all runs end in the same one. ``mode="async"`` then ends when no
@@ -239,11 +239,6 @@ class Program:
         own += [r.function for r in self.reduce.values()]
         own += [getattr(self.aggregate, "combine", None), getattr(self.aggregate, "function", None)]
         return [f for f in own if f is not None]
-
-    @property
-    def may_remember(self):
-        """Whether only the end counts, so that a message heard before need not be heard again."""
-        return self.monotone and not self.reduce and self.until is None
 
     @property
     def ends_by_itself(self):

@@ -25,10 +25,10 @@ class Push:
         self.out_edges, self.ghost_edges = self._edges()
         self.ranges = csr.chunks(graph.in_ptr, everyone, threads.n_threads, threads.n_threads)
 
-    def tell(self, ctx, senders, n_edges, are_ghosts=False):
-        """Push the messages of owned rows or of ghosts, with n_edges or so. Local."""
+    def tell(self, ctx, senders, are_ghosts=False):
+        """Push the messages of owned rows, or of ghosts. Local."""
         n, n_senders, edges = self.graph.n_owned, len(senders), self.ghost_edges if are_ghosts else self.out_edges
-        if self.threads.n_threads == 1 or n_edges < MIN_PUSHED_EDGES:
+        if self.threads.n_threads == 1 or csr.work_of(edges[0], senders) < MIN_PUSHED_EDGES:
             self._push(edges, ctx, senders, 0, n_senders, 0, n)
         elif self.bound.fold.is_one_word:
             chunks = csr.chunks(edges[0], senders, self.threads.n_threads)
@@ -38,8 +38,11 @@ class Push:
 
     def _push(self, edges, ctx, senders, *range_of_senders_and_rows):
         """Let one thread push a share."""
-        room = self.rooms.setdefault(threading.get_ident(), [np.empty(self.graph.n_owned, LID), 0])
-        b, (touched, n) = self.bound, room
+        me = threading.get_ident()
+        if me not in self.rooms:
+            self.rooms[me] = [np.empty(self.graph.n_owned, LID), 0]
+        b, room = self.bound, self.rooms[me]
+        touched, n = room
         args = (b.vertices, b.sent, ctx, senders, self.acc, self.hears, self.remembers, touched[n:])
         room[1] += int(b.push(*edges, *args, *range_of_senders_and_rows))
 
@@ -63,8 +66,9 @@ class Push:
 
 
 def turned_edges(bound, graph, n_threads):
-    """Of which sources out-edges have to be made: "none", "ghosts", "all". Local."""
-    are_scanned = n_threads > MAX_SCANNING_THREADS and not bound.fold.is_one_word
-    if graph.directed or are_scanned or "sender" in bound.edges._fields:
+    """Whose out-edges are made, to push or to mark: none, ghosts, all. Local."""
+    are_scanned = bound.push is not None and n_threads > MAX_SCANNING_THREADS and not bound.fold.is_one_word
+    has_sender = bound.push is not None and "sender" in bound.edges._fields
+    if graph.directed or are_scanned or has_sender:
         return "all"
     return "ghosts" if graph.n_ghost else "none"

@@ -51,10 +51,10 @@ def rates_of(bound, graph, mode="auto", threads=1):
     kept += 0 if program.bucket is None else FLAG_BYTES + 2 * LIST_BYTES
     edges = listed = 0
     if mode != "step":
-        kept += FLAG_BYTES + LIST_BYTES  # rows that hear something
+        kept += FLAG_BYTES + LIST_BYTES * threads  # rows that hear something
         if bound.push is not None:
             kept += sum(row_width(a) for a in accumulators(bound.fold, 0))
-        turned = turned_edges(bound, graph, threads) if bound.push is not None else "all"
+        turned = turned_edges(bound, graph, threads)
         if turned != "none":
             edges = 2 * LIST_BYTES + (sum(row_width(a) for a in bound.edges) if bound.push is not None else 0)
             edges += 3 * LIST_BYTES if turned == "all" else 0  # while they are made; of few sources about as much less

@@ -90,7 +90,11 @@ def mark_listeners(out_ptr, out_dst, sources, touched):
 
 
 def chunks(in_ptr, rows, n_threads, n_chunks=None):
-    """Ranges of places in ascending rows, about equal work: list of (lo, hi). Local."""
+    """Ranges of places in rows, about equal work: list of (lo, hi). Local.
+
+    Rows whose ends lie as far apart as if they followed each other are taken
+    to do so; others only make the shares less equal.
+    """
     if n_threads == 1 or len(rows) == 0:
         return [(0, len(rows))]
     is_range = int(rows[-1]) - int(rows[0]) == len(rows) - 1

@@ -1,5 +1,6 @@
 """Single machine instructions that numba has no name for, with their plain twins."""
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
@@ -23,14 +24,33 @@ def _popcount_overload(word):
     return lambda word: _popcount(word)
 
 
+def same_bits(a, b):
+    """Whether two scalars of one type are the same, bit by bit. Local."""
+    return np.array(a).tobytes() == np.array(b).tobytes()
+
+
+@intrinsic
+def _same_bits(typingctx, a, b):
+    def codegen(context, builder, signature, args):
+        word = ir.IntType(8 * context.get_abi_sizeof(context.get_data_type(a)))
+        bits = [builder.bitcast(context.get_value_as_data(builder, a, v), word) for v in args]
+        return builder.icmp_unsigned("==", *bits)
+
+    return types.boolean(a, a), codegen
+
+
+@overload(same_bits)
+def _same_bits_overload(a, b):
+    return lambda a, b: _same_bits(a, b)
+
+
 def swap_if(array, i, expected, new):
     """Whether array[i] is expected, bit by bit, and then is made new. Local.
 
     As one step. ``array`` is one-dimensional, of integers, floats or truth values. Threads that swap one
     element at the same time each see the other's swap as wholly before or after theirs.
     """
-    found = array[i]
-    if not (found == expected or (found != found and expected != expected)):
+    if not same_bits(array[i], array.dtype.type(expected)):
         return False
     array[i] = new
     return True

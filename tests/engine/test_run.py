@@ -7,10 +7,11 @@ import naive
 import numpy as np
 import programs as p
 import pytest
-from building import build, everywhere, same_on_all
+from building import agreed_error, build, everywhere, same_on_all
 from graphs import GRAPHS, NAMES, ZOO, hub, sample
 
 import hpcmp
+from hpcmp.errors import ProgramError
 from hpcmp.graph import with_vertex_field
 
 FOUND = {}  # what ranks of another number found, this session
@@ -260,6 +261,7 @@ def test_pushing_gives_the_bits_of_pulling(comm, name, on):
 
 def test_pushing_by_many_threads_gives_the_bits_of_pulling(comm, monkeypatch):
     monkeypatch.setattr("hpcmp.engine.push.MIN_PUSHED_EDGES", 0)
+    monkeypatch.setattr("hpcmp.kernels.csr.CHUNK_WORK", 1)
     for name in ("sum", "argmin"):
         graph = build(comm, GRAPHS["undirected"], method="hash")
         digests = {hpcmp.run(p.EXACT[name], graph, mode="frontier", threads=t).digest for t in (1, 2, 3, 6)}
@@ -291,8 +293,8 @@ def test_buckets_change_the_way_and_not_the_end(comm):
 
 
 def test_threads_part_what_changed_and_change_no_step(comm, monkeypatch):
-    for name in ("push.MIN_PUSHED_EDGES", "buckets.MIN_SPLIT_ROWS"):
-        monkeypatch.setattr(f"hpcmp.engine.{name}", 1)
+    for name in ("engine.push.MIN_PUSHED_EDGES", "engine.buckets.MIN_SPLIT_ROWS", "kernels.csr.CHUNK_WORK"):
+        monkeypatch.setattr(f"hpcmp.{name}", 1)
     graph = build(comm, GRAPHS["undirected"], method="hash")
     program = replace(p.NEAR, monotone=True)
     runs = [hpcmp.run(program, graph, params={"width": 0.1}, threads=t) for t in (1, 2, 5)]
@@ -304,6 +306,20 @@ def test_a_bucket_that_is_no_number_does_not_wait(comm):
     graph = build(comm, GRAPHS["random"])
     program = replace(p.NEAR, bucket=lambda vertex, ctx: math.nan if vertex.id % 2 else math.inf)
     assert hpcmp.run(program, graph).digest == hpcmp.run(p.NEAR, graph, mode="step").digest
+
+
+def test_a_bucket_that_asks_for_the_step_is_refused(comm):
+    program = replace(p.NEAR, bucket=lambda vertex, ctx: vertex.value - ctx.step)
+    error = agreed_error(comm, ProgramError, lambda: hpcmp.run(program, build(comm, GRAPHS["random"])))
+    assert "bucket asks for ctx.step" in error
+
+
+def test_sums_are_never_remembered_whatever_is_promised(comm):
+    graph = build(comm, GRAPHS["undirected"], method="hash")
+    program = replace(p.FROM_SOME, monotone=True)
+    steps = hpcmp.run(program, graph, mode="step").n_steps
+    digests = {hpcmp.run(program, graph, mode=mode).digest for mode in ("auto", "step", "frontier")}
+    assert digests == {hpcmp.run(p.FROM_SOME, graph, steps, mode="step").digest}
 
 
 def test_a_monotone_run_to_the_end_hears_no_message_twice(comm):

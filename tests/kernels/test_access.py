@@ -49,10 +49,6 @@ def put_row(bundle, i, values):
     a.put(bundle, i, values)
 
 
-def put_one_channel(bundle, i, k, values):
-    a.put_channel(bundle, i, k, values)
-
-
 def asked_for(bundle, i):
     a.prefetch_row(bundle, i)
     return a.channel_at(bundle, i, 1)
@@ -185,25 +181,6 @@ def test_rows_are_written_rounded_and_a_difference_is_seen(write):
     assert not write(bundle, np.uint64(1), values)
     assert write(bundle, np.uint64(1), values + [0, 0, 1])
     assert write(bundle, np.uint64(1), values * [1, 2, 1])
-
-
-@pytest.mark.parametrize("write", both(put_one_channel))
-def test_a_channel_is_written_rounded_as_a_whole_row_is(write):
-    bundle = tuple(np.zeros((N, 2), t) for t in ("float32", "int32", "float32", "bool", "float64"))
-    odd = 2**60 + 2**36 + 1  # as float32 it is 2**60 by way of float64, and 2**60 + 2**37 straight away
-    write(bundle, np.uint64(3), np.uint64(1), (0.1, 2**31 + 5, odd, True, 7))
-    assert [c[3].tolist() for c in bundle] == [
-        [0, float(np.float32(0.1))],
-        [0, 5 - 2**31],
-        [0, float(np.float32(np.float64(odd)))],
-        [False, True],
-        [0, 7],
-    ]
-    assert all(not c[[0, 1, 2, 4]].any() for c in bundle)
-    with pytest.raises(Exception, match="cannot be stored in a field of"):
-        write(bundle, np.uint64(3), np.uint64(1), (0.1, 2.5, 1, True, 7))
-    with pytest.raises(Exception, match="2 values were given for 5 fields"):
-        write(bundle, np.uint64(3), np.uint64(1), (0.1, 2))
 
 
 @pytest.mark.parametrize("read", both(asked_for))
