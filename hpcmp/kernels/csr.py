@@ -48,7 +48,7 @@ def count_by_source(in_src, first, out_ptr):
 
 @kernel
 def deal_to_blocks(in_ptr, in_src, first, shift, ends, src, dst, edge):
-    """Edges (src, dst, edge) by block of 2**shift sources; ends[b] is where block b goes on."""
+    """Edges by block of 2**shift sources; ends[b] is where block b goes on."""
     one = np.uint64(1)
     for i in range(np.uint64(in_ptr.size - 1)):
         for e in range(in_ptr[i], in_ptr[i + one]):
@@ -61,7 +61,7 @@ def deal_to_blocks(in_ptr, in_src, first, shift, ends, src, dst, edge):
 
 @kernel
 def place(src, dst, edge, out_ptr, out_dst, out_edge):
-    """Edges by source, in the order in which they come; out_ptr tells where each source starts."""
+    """Edges by source, as they come; out_ptr tells where each source starts."""
     one = np.uint64(1)
     for k in range(src.size):
         at = out_ptr[src[k]]
