@@ -21,6 +21,7 @@ from run import machine
 from timing import HERE, Pool, clock
 
 import hpcmp
+from hpcmp.jit import kernel
 
 BEGIN, END = "<!-- begin: written by benchmarks/roofline.py -->", "<!-- end -->"
 PHASES = {"send": ("send",), "edges": ("interior", "boundary"), "reduce": ("reduce",), "wait": ("wait",)}
@@ -48,6 +49,7 @@ def main():
     for _ in range(2):
         result = hpcmp.run(CHANNEL_PROGRAMS["sum"], graph, 5, threads=args.threads)
     lines += table("Weighted sum of 128 float32 channels", graph, result, 512, bandwidth, edge_bytes=4)
+    lines += row_table()
     print("\n".join(lines))
     if not args.print:
         path = HERE.parent / "docs" / "performance.md"
@@ -61,6 +63,40 @@ def copy_bandwidth(threads):
     with ThreadPoolExecutor(threads) as pool:
         seconds = min(clock(lambda: list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), arrays))) for _ in range(5))
     return 2 * COPY_BYTES / seconds
+
+
+@kernel
+def sum_in_turn(x, rows):
+    """Sum of x[rows], each addition after the one before: the canonical order."""
+    total = 0.0
+    for e in range(rows.size):
+        total += x[rows[e]]
+    return total
+
+
+@kernel
+def sum_by_four(x, rows):
+    """The same in four sums side by side, which is another order."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for e in range(np.uint64(0), np.uint64(rows.size), np.uint64(4)):
+        a += x[rows[e]]
+        b += x[rows[e + np.uint64(1)]]
+        c += x[rows[e + np.uint64(2)]]
+        d += x[rows[e + np.uint64(3)]]
+    return a + b + c + d
+
+
+def row_table():
+    """Lines of the table of single numbers read at random places, by the size of what they lie in. Local."""
+    lines = ["Numbers read at random places and added up, one thread, ns each:", ""]
+    lines += ["| of | KiB | in turn | by four |", "|---|---|---|---|"]
+    generator = np.random.default_rng(0)
+    for kind, size in ((kind, 1 << k) for kind in (np.float32, np.float64) for k in (12, 15, 18, 20)):
+        x, rows = generator.random(size).astype(kind), generator.integers(0, size, 1 << 22).astype(np.uint32)
+        best = [min(clock(lambda add=add: add(x, rows)) for _ in range(4)) for add in (sum_in_turn, sum_by_four)]
+        ns = " | ".join(f"{seconds / len(rows) * 1e9:.2f}" for seconds in best)
+        lines.append(f"| {np.dtype(kind)} | {x.nbytes >> 10} | {ns} |")
+    return [*lines, ""]
 
 
 def table(title, graph, result, row_bytes, bandwidth, edge_bytes=0):
