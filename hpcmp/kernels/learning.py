@@ -1,0 +1,69 @@
+"""Loops of learning over rows: dropout, softmax, activations, sums over the rows of a part.
+
+i: row    k: channel    p: part
+"""
+
+import math
+
+import numpy as np
+
+from hpcmp.jit import inlined, kernel
+from hpcmp.random import word
+
+ZERO, ONE = np.uint64(0), np.uint64(1)
+DRAWS = np.uint64(4)  # numbers of 16 bits that one random word gives
+
+
+@inlined
+def is_kept(bits, k, limit):
+    """Whether channel k of four is kept: 16 of the word's bits reach the limit. Local."""
+    return ((bits >> (np.uint64(16) * (k & np.uint64(3)))) & np.uint64(0xFFFF)) >= limit
+
+
+@kernel
+def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
+    """out = x * scale where a draw of (seed, step, stream, id, channel) reaches limit / 2**16, else 0."""
+    width = np.uint64(x.shape[1])
+    words = (width + DRAWS - ONE) // DRAWS
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        first = np.uint64(id[i]) * words
+        for q in range(words):
+            bits = word(seed, step, stream, first + q)
+            for k in range(q * DRAWS, min((q + ONE) * DRAWS, width)):
+                out[i, k] = x[i, k] * scale if is_kept(bits, k, limit) else 0.0
+
+
+@kernel
+def log_softmax(x, out, lo, hi):
+    """out[i] = x[i] - log(sum of exp(x[i])), without overflow."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        top, total = -np.inf, 0.0
+        for k in range(np.uint64(x.shape[1])):
+            top = max(top, np.float64(x[i, k]))
+        for k in range(np.uint64(x.shape[1])):
+            total += math.exp(x[i, k] - top)
+        shift = top + math.log(total)
+        for k in range(np.uint64(x.shape[1])):
+            out[i, k] = x[i, k] - shift
+
+
+@kernel
+def exponential(x, out, lo, hi):
+    """out = exp(x)"""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        for k in range(np.uint64(x.shape[1])):
+            out[i, k] = math.exp(x[i, k])
+
+
+@kernel
+def sum_columns(x, out, bounds, lo, hi):
+    """out[p] = sum of the rows [bounds[p], bounds[p + 1]) of x, from first to last, for parts [lo, hi)."""
+    width = np.uint64(x.shape[1])
+    acc = np.empty(width, np.float64)
+    for p in range(np.uint64(lo), np.uint64(hi)):
+        acc[:] = 0.0
+        for i in range(np.uint64(bounds[p]), np.uint64(bounds[p + ONE])):
+            for k in range(width):
+                acc[k] += x[i, k]
+        for k in range(width):
+            out[p, k] = acc[k]

@@ -1,0 +1,75 @@
+"""Modules: parameters by name, and how they begin."""
+
+import hashlib
+import math
+
+import numpy as np
+
+from hpcmp.nn.tape import Tensor
+from hpcmp.random import fill_uniform
+
+INIT_STEP = 2**62  # an epoch of the draws of first weights, which no training reaches
+
+
+class Module:
+    """Layers and parameters, found by their attributes.
+
+    Write ``__init__`` with layers as attributes (or lists of them), and
+    ``__call__(graph, x)``. Weights are drawn when `initialise` is called.
+    """
+
+    def parameters(self):
+        """Parameters by dotted name, in the order of their attributes: dict. Local."""
+        return dict(_walk(self, ""))
+
+    def initialise(self, view):
+        """Draw all first weights: functions of the seed, the name and the place alone. Local."""
+        for name, parameter in self.parameters().items():
+            parameter.name = name
+            parameter.draw(view, name)
+
+
+class Parameter(Tensor):
+    """A tensor that training changes.
+
+    Parameters
+    ----------
+    shape : (rows, columns)
+    start : "glorot", "zeros", "ones" or a number
+        Uniform in [-b, b] with b = sqrt(6 / (rows + columns)); or b the number.
+    """
+
+    def __init__(self, shape, start="glorot", fans=None):
+        super().__init__(np.zeros(shape, np.float32), None, True)
+        self.start, self.fans = start, fans or shape
+
+    def draw(self, view, name):
+        """Begin anew. Local."""
+        shape = self.data.shape
+        if self.start in ("zeros", "ones"):
+            self.data = np.full(shape, float(self.start == "ones"), view.dtype)
+            return
+        bound = math.sqrt(6 / sum(self.fans)) if self.start == "glorot" else float(self.start)
+        draws = np.empty(int(np.prod(shape)))
+        fill_uniform(np.int64(view.seed), np.int64(INIT_STEP), np.uint64(_stream(name)), np.int64(0), draws)
+        self.data = ((2 * draws - 1) * bound).astype(view.dtype).reshape(shape)
+
+
+def _stream(name):
+    """A number of a parameter's name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1
+
+
+def _walk(owner, prefix):
+    for name, value in vars(owner).items():
+        yield from _found(value, f"{prefix}{name}")
+
+
+def _found(value, name):
+    if isinstance(value, Parameter):
+        yield name, value
+    elif isinstance(value, Module):
+        yield from _walk(value, f"{name}.")
+    elif isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            yield from _found(item, f"{name}.{k}")
