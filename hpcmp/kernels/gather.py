@@ -122,3 +122,17 @@ def spread_relations(ptr, dst, relation, weight, dout, rows, dx, lo, hi):
                 acc[first + k] += w * dout[i, k]
         for k in range(acc.size):
             dx[j, k] = acc[k]
+
+
+@kernel
+def sum_runs(ptr, m, out):
+    """out[r] = sum of the rows [ptr[r], ptr[r + 1]) of m, from first to last."""
+    width = np.uint64(m.shape[1])
+    acc = np.empty(width, np.float64)
+    for r in range(np.uint64(ptr.size - 1)):
+        acc[:] = 0.0
+        for e in range(ptr[r], ptr[r + ONE]):
+            for k in range(width):
+                acc[k] += m[e, k]
+        for k in range(width):
+            out[r, k] = acc[k]

@@ -7,7 +7,7 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import attention, gather
+from hpcmp.kernels import attention, attention2, gather
 from hpcmp.nn.tape import made
 
 NONE = np.zeros(0, np.float32)
@@ -133,9 +133,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
 
         def rows_back(rows, lo, hi):
             edges = graph.in_ptr, graph.in_src, with_self
-            attention.attend_back_rows(
-                *edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi
-            )
+            attention.attend_back_rows(*edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi)
 
         view.over_rows(rows_back)
         # of receivers elsewhere, what their rows' weights are made of
@@ -143,9 +141,51 @@ def attend(z, s, t, slope=0.2, with_self=True):
 
         def sources_back(local, rows, lo, hi):
             edges = turned.in_ptr, turned.in_src, with_self
-            attention.attend_back_sources(*edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi)
+            attention.attend_back_sources(
+                *edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
+            )
 
         view.aggregate(np.ascontiguousarray(d), sources_back, turned)
         return dz, ds, dt
 
     return made(out, view, (z, s, t), back)
+
+
+def attend_mixed(z, y, a, slope=0.2, with_self=True):
+    """`attend` with logits a . leaky(z of the sender + y of the receiver), head by head (GATv2). Collective.
+
+    Parameters
+    ----------
+    z, y : Tensor (n_owned, heads * width)
+    a : parameter (heads, width)
+    """
+    view, graph, heads = z.view, z.view.graph, a.shape[0]
+    flat, out = a.data.reshape(-1), np.empty_like(z.data)
+    top, total = (np.empty((len(out), heads)) for _ in range(2))
+
+    def call(local, rows, lo, hi):
+        edges = graph.in_ptr, graph.in_src, with_self
+        attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
+
+    z_local = view.aggregate(z.data, call)
+
+    def back(d):
+        turned, d = view.turned, np.ascontiguousarray(d)
+        dot = np.einsum("nhk,nhk->nh", *(v.reshape(len(v), heads, -1).astype(np.float64) for v in (d, out)))
+        dz, dy, leaves = np.empty_like(z.data), np.empty_like(y.data), np.zeros((view.n_parts, a.data.size))
+
+        def rows_back(p, lo, hi):
+            known = z_local, y.data, flat, heads, slope, top, total, dot, d
+            attention2.back_rows(graph.in_ptr, graph.in_src, with_self, *known, dy, leaves[p], lo, hi)
+
+        view.over_parts(rows_back)
+        elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
+
+        def sources_back(local, rows, lo, hi):
+            known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
+            attention2.back_sources(turned.in_ptr, turned.in_src, with_self, *known, rows, dz, lo, hi)
+
+        view.aggregate(d, sources_back, turned)
+        return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
+
+    return made(out, view, (z, y, a), back)

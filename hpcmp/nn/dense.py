@@ -38,10 +38,8 @@ def transposed_times(view, x, dy):
 
 def sum_over_rows(view, x):
     """Sum of all rows of all ranks: (1, width). Collective."""
-    bounds = view.part_bounds
-    leaves = np.zeros((view.n_parts, x.shape[1]), x.dtype)
-    chunks = [(p, p + 1) for p in range(view.n_parts)]
-    view.threads.run(lambda lo, hi: learning.sum_columns(x, leaves, bounds, lo, hi), chunks)
+    leaves, bounds = np.zeros((view.n_parts, x.shape[1]), x.dtype), view.part_bounds
+    view.over_parts(lambda p, lo, hi: learning.sum_columns(x, leaves, bounds, p, p + 1))
     return view.tree_sum(leaves).reshape(1, -1)
 
 
@@ -65,3 +63,27 @@ def linear(x, weight, bias=None):
         return (dx, dw) if bias is None else (dx, dw, sum_over_rows(view, dy))
 
     return made(out, view, (x, weight) if bias is None else (x, weight, bias), back)
+
+
+def matvec(x, matrices):
+    """x[i] @ matrices[i] of every row: (rows, out). Local.
+
+    Parameters
+    ----------
+    x : Tensor (rows, width)
+    matrices : Tensor (rows, width * out)
+        Row by row.
+    """
+    n, width = x.shape
+    m = matrices.data.reshape(n, width, matrices.width // width)
+    out = np.zeros((n, m.shape[2]), x.data.dtype)
+    for k in range(width):
+        out += x.data[:, k, None] * m[:, k]
+
+    def back(d):
+        dx = np.zeros_like(x.data)
+        for c in range(m.shape[2]):
+            dx += m[:, :, c] * d[:, c, None]
+        return dx, (x.data[:, :, None] * d[:, None, :]).reshape(matrices.shape)
+
+    return made(out, x.view, (x, matrices), back)

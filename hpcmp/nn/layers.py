@@ -7,10 +7,12 @@ import numpy as np
 
 from hpcmp.errors import ProgramError
 from hpcmp.graph import with_edge_field
-from hpcmp.nn.aggregate import attend, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
-from hpcmp.nn.dense import linear
+from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
+from hpcmp.nn.dense import linear, matvec, sum_over_rows
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter
+from hpcmp.nn.propagate import propagate
+from hpcmp.nn.tape import made
 
 
 class Linear(Module):
@@ -113,6 +115,68 @@ class GAT(Module):
         return h if self.bias is None else add(h, self.bias)
 
 
+class GATv2(Module):
+    """h_i = sum over j in N(i) and i of alpha_ji z_j + b, z = x W + w, for each head.
+
+    alpha_ji = softmax over j of a . leaky(z_j + x_i V + v). Source: S. Brody,
+    U. Alon and E. Yahav, ICLR 2022.
+    """
+
+    def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True):
+        self.heads, self.n_out, self.concat, self.slope = heads, n_out, concat, slope
+        self.source = Linear(n_in, heads * n_out, bias)
+        self.target = Linear(n_in, heads * n_out, bias)
+        self.attention = Parameter((heads, n_out))
+        self.bias = Parameter((1, heads * n_out if concat else n_out), "zeros") if bias else None
+
+    def __call__(self, graph, x):
+        h = attend_mixed(self.source(x), self.target(x), self.attention, self.slope)
+        if not self.concat:
+            h = mean_heads(h, self.heads)
+        return h if self.bias is None else add(h, self.bias)
+
+
+class MessageLayer(Module):
+    """h_i = U(x_i, aggregate over j in N(i) of M(x_j, x_i, e_ji)): the general layer.
+
+    Parameters
+    ----------
+    message : Module, called with (src, dst, edge)
+    update : Module, called with (x, aggregate)
+    edge : tuple of str
+        Edge fields.
+    aggregate : "sum" or "mean"
+    """
+
+    def __init__(self, message, update, edge=(), aggregate="mean"):
+        self.message, self.update, self.edge, self.aggregate = message, update, edge, aggregate
+
+    def __call__(self, graph, x):
+        return self.update(x, propagate(graph, self.message, x, self.edge, self.aggregate))
+
+
+class NNConv(Module):
+    """h_i = x_i W + b + aggregate over j in N(i) of x_j F(e_ji), F a network that gives a matrix.
+
+    Source: J. Gilmer et al., ICML 2017.
+
+    Parameters
+    ----------
+    network : Module, called with the fields of edges
+        Gives ``n_in * n_out`` numbers, row by row of the matrix.
+    """
+
+    def __init__(self, n_in, n_out, network, edge, aggregate="sum", bias=True):
+        self.network, self.edge, self.aggregate = network, edge, aggregate
+        self.own = Linear(n_in, n_out, bias)
+
+    def __call__(self, graph, x):
+        def message(src, dst, edge):
+            return matvec(src, self.network(edge))
+
+        return add(propagate(graph, message, x, self.edge, self.aggregate), self.own(x))
+
+
 class RGCN(Module):
     """h_i = x_i W_0 + b + sum over relations r of the mean over j in N_r(i) of x_j W_r.
 
@@ -146,9 +210,6 @@ def weigh_relations(view):
 
 def dot_heads(z, a):
     """z_i . a for each head: (n_owned, heads). Local; its way back is collective."""
-    from hpcmp.nn.dense import sum_over_rows
-    from hpcmp.nn.tape import made
-
     heads, width = a.shape
     blocks = z.data.reshape(-1, heads, width)
     out = _along(blocks, a.data[None])
@@ -171,8 +232,6 @@ def _along(a, b):
 
 def mean_heads(x, heads):
     """Mean of the blocks of x. Local."""
-    from hpcmp.nn.tape import made
-
     width, share = x.width // heads, x.data.dtype.type(1 / heads)
     out = np.zeros((len(x.data), width), x.data.dtype)
     for h in range(heads):

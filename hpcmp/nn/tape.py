@@ -66,7 +66,7 @@ def made(data, view, sources, back):
 
 
 def backward(result, gradient=None):
-    """Gradients of a result by all that it was made of. Collective.
+    """Gradients of a result by all that it was made of, left in their ``grad``. Collective.
 
     Parameters
     ----------
@@ -74,25 +74,34 @@ def backward(result, gradient=None):
     gradient : like result.data, optional
         Default: ones, of a loss of one element.
     """
-    result.grad = np.ones_like(result.data) if gradient is None else gradient
+    for tensor, d in gradients(result, np.ones_like(result.data) if gradient is None else gradient).items():
+        tensor.grad = d if tensor.grad is None else tensor.grad + d
+
+
+def gradients(result, gradient):
+    """Gradients of a result by the tensors that nothing made: dict. Collective.
+
+    The result forgets how it was made.
+    """
+    found = {result: gradient}
     for tensor in sorted(_ancestors(result), key=lambda t: -t.age):
         if tensor.back is None:
             continue
-        given = tensor.back(tensor.grad) if tensor.grad is not None else (None,) * len(tensor.sources)
-        for source, d in zip(tensor.sources, given, strict=True):
-            if d is not None and source.wants_grad:
+        d = found.pop(tensor, None)
+        given = (None,) * len(tensor.sources) if d is None else tensor.back(d)
+        for source, part in zip(tensor.sources, given, strict=True):
+            if part is not None and source.wants_grad:
                 # not in place: an operation may have given the same array to two sources
-                source.grad = d if source.grad is None else source.grad + d
+                found[source] = found[source] + part if source in found else part
         tensor.sources, tensor.back = (), None
-        if tensor is not result:
-            tensor.grad = None
+    return found
 
 
 def _ancestors(result):
-    found, todo = {id(result): result}, [result]
+    found, todo = {result}, [result]
     while todo:
         for source in todo.pop().sources:
-            if source.wants_grad and id(source) not in found:
-                found[id(source)] = source
+            if source.wants_grad and source not in found:
+                found.add(source)
                 todo.append(source)
-    return found.values()
+    return found

@@ -34,7 +34,9 @@ class View:
         self.threads = jit.Threads(threads)
         first = int(graph.rank_parts[graph.comm.rank])
         last = int(graph.rank_parts[graph.comm.rank + 1])
-        self.part_bounds = graph.part_start[first : last + 1] - graph.first_gid if last > first else np.zeros(1, np.int64)
+        self.part_bounds = (
+            graph.part_start[first : last + 1] - graph.first_gid if last > first else np.zeros(1, np.int64)
+        )
         self.first_part = first
         self.epoch, self.is_training, self.n_draws = 0, False, 0
         self.kept = {}  # what layers work out of the graph once
