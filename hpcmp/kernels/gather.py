@@ -24,35 +24,39 @@ def ask_ahead(x, src, e):
 
 
 @kernel
-def sum_rows(ptr, src, weight, x, rows, out, lo, hi):
-    """out[i] = sum of weight[e] * x[j] over the edges of i; without weights, of x[j]."""
-    width, is_weighted = np.uint64(x.shape[1]), weight.size > 0
+def sum_rows(ptr, src, with_self, weight, before, after, x, rows, out, lo, hi):
+    """out[i] = after[i] * (sum of weight[e] * before[j] * x[j] over the edges of i, and of itself first).
+
+    weight, before and after may be empty: ones.
+    """
+    width = np.uint64(x.shape[1])
+    is_weighted, is_scaled = weight.size > 0, before.size > 0
     acc, part = np.empty(width, np.float64), np.empty(width, np.float64)
     for r in range(lo, hi):
-        i = rows[r]
-        acc[:] = 0.0
+        i = np.uint64(rows[r])
+        w = np.float64(before[i]) if is_scaled else 1.0
+        for k in range(width):
+            acc[k] = w * x[i, k] if with_self else 0.0
         start, end = ptr[i], ptr[i + ONE]
         while start < end:
             stop = min(start + SEGMENT, end)
-            is_whole = start == ptr[i] and stop == end
+            is_whole = start == ptr[i]
             into = acc if is_whole else part
-            into[:] = 0.0
+            if not is_whole:
+                part[:] = 0.0
             for e in range(start, stop):
                 ask_ahead(x, src, e)
                 j = np.uint64(src[e])
-                if is_weighted:
-                    w = np.float64(weight[e])
-                    for k in range(width):
-                        into[k] += w * x[j, k]
-                else:
-                    for k in range(width):
-                        into[k] += x[j, k]
+                w = (np.float64(weight[e]) if is_weighted else 1.0) * (np.float64(before[j]) if is_scaled else 1.0)
+                for k in range(width):
+                    into[k] += w * x[j, k]
             if not is_whole:
                 for k in range(width):
                     acc[k] += part[k]
             start = stop
+        w = np.float64(after[i]) if after.size > 0 else 1.0
         for k in range(width):
-            out[i, k] = acc[k]
+            out[i, k] = w * acc[k]
 
 
 @kernel

@@ -34,6 +34,32 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
 
 
 @kernel
+def leaky(x, slope, out, lo, hi):
+    """out = x, or slope * x where x is negative."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        for k in range(np.uint64(x.shape[1])):
+            v = x[i, k]
+            out[i, k] = v if v > 0 else v * slope
+
+
+@kernel
+def leaky_back(d, result, slope, out, lo, hi):
+    """out = d, or slope * d where the result of `leaky` is not above 0."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        for k in range(np.uint64(d.shape[1])):
+            out[i, k] = d[i, k] if result[i, k] > 0 else d[i, k] * slope
+
+
+@kernel
+def plus(a, b, out, lo, hi):
+    """out = a + b, where b has as many rows, or one."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        j = i if b.shape[0] > 1 else np.uint64(0)
+        for k in range(np.uint64(a.shape[1])):
+            out[i, k] = a[i, k] + b[j, k]
+
+
+@kernel
 def log_softmax(x, out, lo, hi):
     """out[i] = x[i] - log(sum of exp(x[i])), without overflow."""
     for i in range(np.uint64(lo), np.uint64(hi)):

@@ -13,36 +13,69 @@ from hpcmp.nn.tape import made
 NONE = np.zeros(0, np.float32)
 
 
-def sum_neighbours(x, weight=None):
-    """Sum of x over the in-edges of every vertex. Collective.
+class Scale:
+    """A number of every vertex, and of the ghosts either way. Collective to make.
+
+    Parameters
+    ----------
+    own : (n_owned,) array
+    """
+
+    def __init__(self, view, own):
+        self.own = np.ascontiguousarray(own, view.dtype)
+        self.graph, self.here = view.graph, view.with_ghosts(self.own)
+        self.there = self.here if view.turned is view.graph else view.with_ghosts(self.own, view.turned)
+
+    def local(self, graph):
+        """With the ghosts of the graph, or of the turned one. Local."""
+        return self.here if graph is self.graph else self.there
+
+
+def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
+    """after_i * sum of weight * before_j * x_j over the in-edges of every vertex i. Collective.
 
     Parameters
     ----------
     x : Tensor (n_owned, width)
     weight : str, optional
-        Edge field that each neighbour's row is multiplied by.
+        Edge field.
+    before, after : Scale, optional
+    with_self : bool
+        Every vertex hears itself too, before its neighbours, with weight 1.
+
+    Of features that never change the sum is made once and kept.
     """
     view = x.view
+    key = "sum", x, weight, before, after, with_self
+    if x.is_lasting and key in view.kept:
+        return view.kept[key]
 
-    def gathered(values, graph):
+    def gathered(values, graph, first, last):
         w = NONE if weight is None else graph.edge_fields[weight]
+        scales = NONE if first is None else first.local(graph), NONE if last is None else last.own
         out = np.empty_like(values)
 
         def call(local, rows, lo, hi):
-            gather.sum_rows(graph.in_ptr, graph.in_src, w, local, rows, out, lo, hi)
+            gather.sum_rows(graph.in_ptr, graph.in_src, with_self, w, *scales, local, rows, out, lo, hi)
 
         view.aggregate(values, call, graph)
         return out
 
-    return made(gathered(x.data, view.graph), view, (x,), lambda d: (gathered(d, view.turned),))
+    def back(d):
+        return (gathered(np.ascontiguousarray(d), view.turned, after, before),)
+
+    out = made(gathered(x.data, view.graph, before, after), view, (x,), back)
+    if x.is_lasting:
+        out.is_lasting, view.kept[key] = True, out
+    return out
 
 
 def mean_neighbours(x):
     """Mean of x over the in-edges of every vertex, 0 without any. Collective."""
     view = x.view
-    share = (1 / np.maximum(view.graph.in_degree, 1)).astype(x.data.dtype)[:, None]
-    summed = sum_neighbours(x)
-    return made(summed.data * share, view, (summed,), lambda d: (d * share,))
+    if "mean" not in view.kept:
+        view.kept["mean"] = Scale(view, 1 / np.maximum(view.graph.in_degree, 1))
+    return sum_neighbours(x, after=view.kept["mean"])
 
 
 def max_neighbours(x):

@@ -20,11 +20,17 @@ def one_blas_thread():
     return _BLAS.limit(limits=1, user_api="blas")
 
 
-def times(view, x, w):
-    """x @ w, part by part: (n_owned, w.shape[1]). Local."""
+def times(view, x, w, bias=None):
+    """x @ w, and + bias, part by part: (n_owned, w.shape[1]). Local."""
     out = np.empty((len(x), w.shape[1]), x.dtype)
+
+    def one(p, lo, hi):
+        np.matmul(x[lo:hi], w, out=out[lo:hi])
+        if bias is not None:
+            out[lo:hi] += bias
+
     with one_blas_thread():
-        view.over_parts(lambda p, lo, hi: np.matmul(x[lo:hi], w, out=out[lo:hi]))
+        view.over_parts(one)
     return out
 
 
@@ -53,9 +59,7 @@ def linear(x, weight, bias=None):
     bias : parameter (1, out), optional
     """
     view = x.view
-    out = times(view, x.data, weight.data)
-    if bias is not None:
-        out += bias.data
+    out = times(view, x.data, weight.data, None if bias is None else bias.data)
 
     def back(dy):
         dx = times(view, dy, weight.data.T) if x.wants_grad else None

@@ -22,7 +22,8 @@ def add(a, b):
     def given(tensor, d):
         return d if tensor.view is not None else sum_over_rows(view, d)
 
-    return made(a.data + b.data, view, (a, b), lambda d: (given(a, d), given(b, d)))
+    out = _over_parts(view, learning.plus, a.data, a.data, b.data)
+    return made(out, view, (a, b), lambda d: (given(a, d), given(b, d)))
 
 
 def scale(x, factor):
@@ -36,14 +37,11 @@ def relu(x):
 
 
 def leaky_relu(x, slope=0.01):
-    """x, or slope * x where it is negative. Local."""
-    is_up = x.data > 0
+    """x, or slope * x where it is negative; slope in [0, 1). Local."""
     slope = x.data.dtype.type(slope)
-
-    def follow(v):
-        return np.where(is_up, v, v * slope) if slope else v * is_up
-
-    return made(follow(x.data), x.view, (x,), lambda d: (follow(d),))
+    out = _over_parts(x.view, learning.leaky, x.data, x.data, slope)
+    # of the result, which is above 0 where x is
+    return made(out, x.view, (x,), lambda d: (_over_parts(x.view, learning.leaky_back, d, d, out, slope),))
 
 
 def elu(x):

@@ -7,7 +7,15 @@ import numpy as np
 
 from hpcmp.errors import ProgramError
 from hpcmp.graph import with_edge_field
-from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
+from hpcmp.nn.aggregate import (
+    Scale,
+    attend,
+    attend_mixed,
+    max_neighbours,
+    mean_neighbours,
+    sum_neighbours,
+    sum_relations,
+)
 from hpcmp.nn.dense import linear, matvec, sum_over_rows
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter
@@ -45,9 +53,10 @@ class GCN(Module):
         return linear(self._spread(graph, x), self.weight, self.bias)
 
     def _spread(self, view, x):
-        root = view.kept.setdefault("gcn", (1 / np.sqrt(view.graph.in_degree + 1.0)).astype(view.dtype)[:, None])
-        x = scale(x, root)
-        return scale(add(sum_neighbours(x), x), root)
+        if "gcn" not in view.kept:
+            view.kept["gcn"] = Scale(view, 1 / np.sqrt(view.graph.in_degree + 1.0))
+        root = view.kept["gcn"]
+        return sum_neighbours(x, before=root, after=root, with_self=True)
 
 
 class SAGE(Module):

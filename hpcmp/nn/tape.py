@@ -29,6 +29,7 @@ class Tensor:
     def __init__(self, data, view=None, wants_grad=False, name=None):
         self.data, self.view, self.wants_grad, self.name = data, view, wants_grad, name
         self.grad = None
+        self.is_lasting = False  # the same in every epoch, so that what is made of it may be kept
         self.sources, self.back, self.age = (), None, next(_CLOCK)
 
     @property

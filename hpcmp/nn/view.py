@@ -66,9 +66,11 @@ class View:
         return np.arange(self.n_owned, dtype=LID)
 
     def tensor(self, data, name=None):
-        """Rows of this rank's vertices as a tensor that wants no gradient. Local."""
+        """Rows of this rank's vertices as a tensor that never changes. Local."""
         data = np.ascontiguousarray(data, self.dtype)
-        return Tensor(data.reshape(len(data), -1), self, name=name)
+        out = Tensor(data.reshape(len(data), -1), self, name=name)
+        out.is_lasting = True
+        return out
 
     def begin(self, epoch, is_training):
         """Start a forward pass: calls of dropout are numbered from here. Local."""
