@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from hpcmp.jit import inlined, kernel
-from hpcmp.random import word
+from hpcmp.random import uniform, word
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 DRAWS = np.uint64(4)  # numbers of 16 bits that one random word gives
@@ -31,6 +31,15 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
             bits = word(seed, step, stream, first + q)
             for k in range(q * DRAWS, min((q + ONE) * DRAWS, width)):
                 out[i, k] = x[i, k] * scale if is_kept(bits, k, limit) else 0.0
+
+
+@kernel
+def draw_rows(seed, step, stream, id, bound, out):
+    """out[i, k] uniform in [-bound, bound), a function of (seed, step, stream, id, k) alone."""
+    width = np.uint64(out.shape[1])
+    for i in range(np.uint64(out.shape[0])):
+        for k in range(width):
+            out[i, k] = (2.0 * uniform(seed, step, stream, np.uint64(id[i]) * width + k) - 1.0) * bound
 
 
 @kernel

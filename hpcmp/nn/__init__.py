@@ -5,9 +5,9 @@ from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import add, concat, dropout, elu, leaky_relu, log_softmax, relu, scale
 from hpcmp.nn.fit import History, evaluate, fit
 from hpcmp.nn.gradcheck import gradcheck
-from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear, MessageLayer, NNConv
+from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
 from hpcmp.nn.losses import accuracy, cross_entropy
-from hpcmp.nn.module import Module, Parameter
+from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.optim import SGD, Adam
 from hpcmp.nn.propagate import propagate
 from hpcmp.nn.tape import Tensor, backward, gradients, made
@@ -15,6 +15,8 @@ from hpcmp.nn.view import View
 
 __all__ = [
     "Adam",
+    "Embedding",
+    "Rows",
     "GAT",
     "GATv2",
     "GCN",

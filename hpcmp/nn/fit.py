@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcmp.comm import collective, together
 from hpcmp.errors import ProgramError
+from hpcmp.hashing import GRAPH_SEEDS, hash_sum
 from hpcmp.nn.losses import accuracy, cross_entropy
 from hpcmp.nn.tape import backward
 from hpcmp.nn.view import View
@@ -52,7 +53,7 @@ def fit(
         Called as ``model(view, x)``; gives logits (n_owned, classes).
     graph : Graph
     features, labels, split : str
-        Vertex fields: (n, width) or (n,) numbers; class numbers from 0, below 0
+        Vertex fields: (n, width) or (n,) numbers, or None for a model without; class numbers from 0, below 0
         for none; and "train", "val", "test" or else.
     epochs : int
     optimizer : Adam or SGD
@@ -94,7 +95,7 @@ def fit(
         if patience is not None and epoch - best[1] >= patience:
             break
     history.best_epoch = best[1]
-    history.digest = digest_of(parameters)
+    history.digest = digest_of(view, parameters)
     return history
 
 
@@ -118,24 +119,31 @@ def evaluate(model, view, x, y, masks, epoch=0):
     return {name: accuracy(view.comm, logits, y, mask) for name, mask in masks.items()}
 
 
-def digest_of(parameters):
-    """SHA-256 of all weights by name: 64 hex digits. Local."""
+def digest_of(view, parameters):
+    """SHA-256 of all weights by name: 64 hex digits, the same on any ranks. Collective."""
     h = hashlib.sha256()
     for name in sorted(parameters):
-        h.update(name.encode())
-        h.update(np.ascontiguousarray(parameters[name].data).tobytes())
+        p = parameters[name]
+        h.update(f"{name} {p.data.dtype} {p.data.shape[1]}".encode())
+        if p.view is None:
+            h.update(np.ascontiguousarray(p.data).tobytes())
+        else:  # rows of vertices: a sum of hashes does not depend on where they live
+            own = np.array([hash_sum([view.graph.id[: view.n_owned], p.data], seed) for seed in GRAPH_SEEDS], np.uint64)
+            total = np.empty_like(own)
+            view.comm.Allreduce(own, total)
+            h.update(total.tobytes())
     return h.hexdigest()
 
 
 def _data(view, features, labels, split):
     graph = view.graph
     with together(view.comm):
-        for name in (features, labels, split):
+        for name in (features, labels, split) if features else (labels, split):
             if name not in graph.vertex_fields:
                 have = ", ".join(graph.vertex_fields) or "none"
                 raise ProgramError(f"the graph has no vertex field {name!r} (it has: {have})")
-        x = graph.vertex_fields[features]
-        bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
+        x = graph.vertex_fields[features] if features else None
+        bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1)) if features else ()
         if len(bad):
             raise ProgramError(f"vertex {graph.id[bad[0]]} has a feature that is no number in {features!r}")
         y = graph.vertex_fields[labels].astype(np.int64)
@@ -144,7 +152,7 @@ def _data(view, features, labels, split):
     with together(view.comm):
         if not n.get("train"):
             raise ProgramError(f"no vertex is in the split 'train' of {split!r}")
-    return view.tensor(x, features), y, masks
+    return (view.tensor(x, features) if features else None), y, masks
 
 
 def _masks(graph, split):

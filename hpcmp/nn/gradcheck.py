@@ -33,8 +33,7 @@ def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
     if parameters:
         model.initialise(view)
         for p in parameters.values():  # biases that begin as 0 would hide errors
-            draws = np.random.default_rng(len(p.name)).uniform(-0.1, 0.1, p.shape)
-            p.data = p.data + draws
+            p.data = p.data + (np.random.default_rng(len(p.name)).uniform(-0.1, 0.1, p.shape) if p.view is None else 0)
     features = Tensor(np.array(x, np.float64).reshape(len(x), -1), view, True)
 
     def weights_of(out):
@@ -50,7 +49,9 @@ def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
     out = model(view, features)
     backward(out, weights_of(out))
     worst, largest = 0.0, 1e-30
-    for tensor, owner in [(p, None) for p in parameters.values()] + [(features, r) for r in range(view.comm.size)]:
+    spread = [features, *(p for p in parameters.values() if p.view is not None)]
+    moved = [(p, None) for p in parameters.values() if p.view is None]
+    for tensor, owner in moved + [(t, r) for t in spread for r in range(view.comm.size)]:
         size = view.comm.bcast(tensor.data.size, root=owner or 0) if owner is not None else tensor.data.size
         places = np.unique(np.linspace(0, max(size - 1, 0), min(N_CHECKED, size)).astype(int)) if size else []
         mine = owner is None or owner == view.comm.rank

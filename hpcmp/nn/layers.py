@@ -18,7 +18,7 @@ from hpcmp.nn.aggregate import (
 )
 from hpcmp.nn.dense import linear, matvec, sum_over_rows
 from hpcmp.nn.elementwise import add, relu, scale
-from hpcmp.nn.module import Module, Parameter
+from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
 from hpcmp.nn.tape import made
 
@@ -186,6 +186,16 @@ class NNConv(Module):
         return add(propagate(graph, message, x, self.edge, self.aggregate), self.own(x))
 
 
+class Embedding(Module):
+    """A learned row for every vertex."""
+
+    def __init__(self, width):
+        self.rows = Rows(width)
+
+    def __call__(self, graph, x=None):
+        return self.rows
+
+
 class RGCN(Module):
     """h_i = x_i W_0 + b + sum over relations r of the mean over j in N_r(i) of x_j W_r.
 
@@ -196,12 +206,19 @@ class RGCN(Module):
 
     def __init__(self, n_in, n_out, n_relations, bias=True):
         self.n_out, self.n_relations = n_out, n_relations
-        self.weight = Parameter((n_in, n_relations * n_out), fans=(n_in, n_out))
-        self.own = Linear(n_in, n_out, bias)
+        if n_in is None:
+            self.rows, self.own_rows = Rows(n_relations * n_out), Rows(n_out)
+            self.bias = Parameter((1, n_out), "zeros") if bias else None
+        else:
+            self.weight = Parameter((n_in, n_relations * n_out), fans=(n_in, n_out))
+            self.own = Linear(n_in, n_out, bias)
 
     def __call__(self, graph, x):
         weigh_relations(graph)
-        return add(sum_relations(linear(x, self.weight), self.n_out, SHARE), self.own(x))
+        if x is not None:
+            return add(sum_relations(linear(x, self.weight), self.n_out, SHARE), self.own(x))
+        h = add(sum_relations(self.rows, self.n_out, SHARE), self.own_rows)
+        return h if self.bias is None else add(h, self.bias)
 
 
 SHARE = "1/c"  # edge field: one over how many in-edges of its relation the receiver has

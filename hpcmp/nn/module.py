@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from hpcmp.kernels import learning
 from hpcmp.nn.tape import Tensor
 from hpcmp.random import fill_uniform
 
@@ -53,6 +54,33 @@ class Parameter(Tensor):
         draws = np.empty(int(np.prod(shape)))
         fill_uniform(np.int64(view.seed), np.int64(INIT_STEP), np.uint64(_stream(name)), np.int64(0), draws)
         self.data = ((2 * draws - 1) * bound).astype(view.dtype).reshape(shape)
+
+
+class Rows(Parameter):
+    """A parameter with a row for every vertex, which lives and is trained where the vertex lives.
+
+    Its gradient is the way back of whatever read it: nothing is added up over
+    ranks.
+
+    Parameters
+    ----------
+    width : int
+    fans : (rows, columns), optional
+        Default: the vertices of the graph, and the width.
+    """
+
+    def __init__(self, width, fans=None):
+        super().__init__((0, width), "glorot", fans)
+        self.row_fans = fans
+
+    def draw(self, view, name):
+        """Begin anew: each row a function of the seed, the name and the vertex's id. Local."""
+        self.view, n = view, view.n_owned
+        bound = math.sqrt(6 / sum(self.row_fans or (view.graph.n_vertices, self.data.shape[1])))
+        draws = np.empty((n, self.data.shape[1]))
+        key = np.int64(view.seed), np.int64(INIT_STEP), np.int64(_stream(name))
+        learning.draw_rows(*key, view.graph.id, bound, draws)
+        self.data = draws.astype(view.dtype)
 
 
 def _stream(name):
