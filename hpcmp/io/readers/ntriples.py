@@ -91,7 +91,9 @@ def _fingerprints(part, tokens):
     """``~`` and 32 hex digits for each token: 'S33'. Local.
 
     Two sums of the 8-byte words times fixed random numbers, modulo 2**64:
-    equal for equal texts, and else for one pair in 2**128.
+    equal for equal texts, and else for one pair in 2**128. The k-th word has
+    the same two numbers however long the longest text beside it is: names
+    must not depend on which texts lie in one block.
     """
     if len(tokens) == 0:
         return np.empty(0, "S33")
@@ -99,7 +101,7 @@ def _fingerprints(part, tokens):
     n_once = max(1, LEFT_BYTES // width)
     pieces = [tokens[lo : lo + n_once] for lo in range(0, len(tokens), n_once)]
     words = [c.copied(part, piece, width).view(np.uint64).reshape(len(piece), -1) for piece in pieces]
-    factor = np.random.Generator(np.random.PCG64(0)).integers(0, 2**64, (2, width // 8), np.uint64)
+    factor = np.random.Generator(np.random.PCG64(0)).integers(0, 2**64, (width // 8, 2), np.uint64).T
     sums = np.concatenate(
         [np.stack([(word * row).sum(axis=1, dtype=np.uint64) for row in factor], axis=1) for word in words]
     )
