@@ -6,17 +6,22 @@ from hpcmp.nn.elementwise import add, concat, dropout, elu, leaky_relu, log_soft
 from hpcmp.nn.fit import History, evaluate, fit
 from hpcmp.nn.gradcheck import gradcheck
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
-from hpcmp.nn.losses import accuracy, cross_entropy
+from hpcmp.nn.links import DistMult, Pairs, by_origin, draw_pairs, link_loss, link_scores
+from hpcmp.nn.losses import bce_with_logits, cross_entropy, mse
+from hpcmp.nn.metrics import accuracy, f1, hits_at_k, mrr, roc_auc
 from hpcmp.nn.module import Module, Parameter, Rows
-from hpcmp.nn.optim import SGD, Adam
+from hpcmp.nn.optim import SGD, Adam, AdamW
 from hpcmp.nn.propagate import propagate
+from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tape import Tensor, backward, gradients, made
 from hpcmp.nn.view import View
 
 __all__ = [
     "Adam",
+    "AdamW",
+    "Cosine",
+    "DistMult",
     "Embedding",
-    "Rows",
     "GAT",
     "GATv2",
     "GCN",
@@ -26,10 +31,14 @@ __all__ = [
     "MessageLayer",
     "Module",
     "NNConv",
+    "Pairs",
     "Parameter",
+    "Plateau",
     "RGCN",
+    "Rows",
     "SAGE",
     "SGD",
+    "StepDecay",
     "Tensor",
     "View",
     "accuracy",
@@ -37,23 +46,33 @@ __all__ = [
     "attend",
     "attend_mixed",
     "backward",
+    "bce_with_logits",
+    "by_origin",
     "concat",
     "cross_entropy",
+    "draw_pairs",
     "dropout",
     "elu",
     "evaluate",
+    "f1",
     "fit",
     "gradcheck",
     "gradients",
+    "hits_at_k",
     "leaky_relu",
     "linear",
+    "link_loss",
+    "link_scores",
     "log_softmax",
     "made",
     "matvec",
     "max_neighbours",
     "mean_neighbours",
+    "mrr",
+    "mse",
     "propagate",
     "relu",
+    "roc_auc",
     "scale",
     "sum_neighbours",
     "sum_relations",
