@@ -133,9 +133,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
 
         def rows_back(rows, lo, hi):
             edges = graph.in_ptr, graph.in_src, with_self
-            attention.attend_back_rows(
-                *edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi
-            )
+            attention.attend_back_rows(*edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi)
 
         view.over_rows(rows_back)
         # of receivers elsewhere, what their rows' weights are made of
@@ -143,7 +141,9 @@ def attend(z, s, t, slope=0.2, with_self=True):
 
         def sources_back(local, rows, lo, hi):
             edges = turned.in_ptr, turned.in_src, with_self
-            attention.attend_back_sources(*edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi)
+            attention.attend_back_sources(
+                *edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
+            )
 
         view.aggregate(np.ascontiguousarray(d), sources_back, turned)
         return dz, ds, dt
