@@ -36,6 +36,24 @@ NAMES = {
         "bias": ("bias", FLAT),
     },
 }
+NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the others' files
+
+
+class _Number:
+    """A number of a layer, as if it were a parameter."""
+
+    shape = (1,)
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    @property
+    def data(self):
+        return np.array([getattr(self.owner, self.name)], np.float32)
+
+    @data.setter
+    def data(self, values):
+        setattr(self.owner, self.name, float(values[0]))
 
 
 def names(model):
@@ -121,6 +139,9 @@ def _walk(owner, prefix):
     for name, value in vars(owner).items():
         theirs, how = table.get(name, (name, None))
         yield from _found(value, f"{prefix}{theirs}", how or SAME)
+    for name, theirs in NUMBERS.get(type(owner), {}).items():
+        if not isinstance(getattr(owner, name), Parameter):
+            yield f"{prefix}{theirs}", (_Number(owner, name), SAME)
 
 
 def _found(value, name, how):
