@@ -262,7 +262,7 @@ def timers(job):
 def train_epoch(job, kind, widths=(128, 256, 256, 40)):
     """Seconds of an epoch of training: forward, backward, Adam. Collective."""
     from hpcmp import nn
-    from hpcmp.nn.fit import _train_once
+    from hpcmp.nn.data import Data
 
     graph = opened(job)
     x = np.cos(graph.id[: graph.n_owned, None] * 0.37 + np.arange(widths[0]) * 1.1).astype(np.float32)
@@ -282,15 +282,9 @@ def train_epoch(job, kind, widths=(128, 256, 256, 40)):
                 x = nn.relu(layer(view, x))
             return self.layers[-1](view, x)
 
-    view, model, adam = nn.View(graph, job.threads), Net(), nn.Adam(lr=0.01)
-    model.initialise(view)
-    parameters, features = model.parameters(), view.tensor(x)
-    state, everyone = adam.start(parameters), np.ones(graph.n_owned, bool)
-
-    def once(k):
-        return clock(lambda: _train_once(model, view, features, labels, everyone, parameters, adam, state, k))
-
-    return once
+    view, masks = nn.View(graph, job.threads), {"train": np.ones(graph.n_owned, bool)}
+    training = nn.Training(Net(), Data(view, view.tensor(x), labels, masks, widths[-1]), nn.Adam(lr=0.01))
+    return lambda k: clock(lambda: training.train_once(k))
 
 
 def predicted(job):

@@ -3,7 +3,7 @@
 from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
 from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import add, concat, dropout, elu, leaky_relu, log_softmax, relu, scale
-from hpcmp.nn.fit import History, evaluate, fit
+from hpcmp.nn.fit import fit
 from hpcmp.nn.gradcheck import gradcheck
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
 from hpcmp.nn.links import DistMult, Pairs, by_origin, draw_pairs, link_loss, link_scores
@@ -14,6 +14,7 @@ from hpcmp.nn.optim import SGD, Adam, AdamW
 from hpcmp.nn.propagate import propagate
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tape import Tensor, backward, gradients, made
+from hpcmp.nn.training import History, Training, evaluate, run_epochs
 from hpcmp.nn.view import View
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SGD",
     "StepDecay",
     "Tensor",
+    "Training",
     "View",
     "accuracy",
     "add",
@@ -73,6 +75,7 @@ __all__ = [
     "propagate",
     "relu",
     "roc_auc",
+    "run_epochs",
     "scale",
     "sum_neighbours",
     "sum_relations",

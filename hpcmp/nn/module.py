@@ -55,6 +55,10 @@ class Parameter(Tensor):
         fill_uniform(np.int64(view.seed), np.int64(INIT_STEP), np.uint64(_stream(name)), np.int64(0), draws)
         self.data = ((2 * draws - 1) * bound).astype(view.dtype).reshape(shape)
 
+    def whole(self, values):
+        """An array like the parameter, as it would lie on one rank. Collective."""
+        return values
+
 
 class Rows(Parameter):
     """A parameter with a row for every vertex, which lives and is trained where the vertex lives.
@@ -81,6 +85,13 @@ class Rows(Parameter):
         key = np.int64(view.seed), np.int64(INIT_STEP), np.int64(_stream(name))
         learning.draw_rows(*key, view.graph.id, bound, draws)
         self.data = draws.astype(view.dtype)
+
+    def whole(self, values):
+        """Rows like the parameter's of all vertices, by ascending id: (n_vertices, width). Collective."""
+        out = np.empty((self.view.graph.n_vertices, values.shape[1]), values.dtype)
+        for order, rows in self.view.comm.allgather((self.view.graph.order, values)):
+            out[order] = rows
+        return out
 
 
 def _stream(name):

@@ -40,6 +40,7 @@ class View:
         self.first_part = first
         self.epoch, self.is_training, self.n_draws = 0, False, 0
         self.kept = {}  # what layers work out of the graph once
+        self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
 
     @cached_property
     def turned(self):
@@ -100,7 +101,7 @@ class View:
             return x
         out = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
         out[: graph.n_owned] = x
-        graph.halo.forward(out)
+        self._count(graph.halo.forward(out))
         return out
 
     def aggregate(self, x, call, graph=None):
@@ -114,8 +115,14 @@ class View:
         pending = graph.halo.forward_begin(local)
         self._run(local, call, graph, graph.interior)
         graph.halo.forward_end(local, pending)
+        self._count(pending)
         self._run(local, call, graph, graph.boundary)
         return local
+
+    def _count(self, pending):
+        self.sent["rows"] += pending.n_rows
+        self.sent["bytes"] += pending.n_bytes
+        self.sent["wait_s"] += pending.wait_s
 
     def _run(self, local, call, graph, rows):
         chunks = self._chunks((id(graph), rows is graph.interior), graph.in_ptr, rows)
