@@ -26,7 +26,7 @@ def leaky(v, slope):
 
 @kernel
 def attend(ptr, src, with_self, z, s, t, slope, rows, out, top, total, lo, hi):
-    """out[i] = sum of alpha[e, h] * z[j, h] over the edges of i, alpha the softmax of the logits.
+    """out[i] = sum of alpha[e, h] * z[j, h] over its edges, alpha a softmax.
 
     top, total: (n, heads) largest logit of a row, and the sum of exp(logit - top); z and out: (n, heads * width).
     """
@@ -69,7 +69,7 @@ def absorb_row(z, s, t, slope, i, j, heads, width, acc, highest, weight):
 
 @inlined
 def logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width):
-    """(alpha, derivative of the loss by s[j, h] + t[i, h]) of one edge and head. Local.
+    """(alpha, derivative by s[j, h] + t[i, h]) of one edge and head. Local.
 
     ``dot[i, h]`` is dout[i, h] . out[i, h].
     """
@@ -105,7 +105,7 @@ def attend_back_rows(ptr, src, with_self, z, s, t, slope, top, total, dot, dout,
 
 @kernel
 def attend_back_sources(ptr, dst, with_self, z, s, t, slope, top, total, dot, dout, rows, dz, ds, lo, hi):
-    """dz[j], ds[j, h]: what `attend` gives back to senders, over the transposed edges."""
+    """dz[j], ds[j, h]: what `attend` gives back to senders."""
     heads = np.uint64(s.shape[1])
     width = np.uint64(z.shape[1]) // heads
     acc, acc_s = np.empty(z.shape[1], np.float64), np.empty(heads, np.float64)

@@ -28,7 +28,7 @@ def logit_of(z, y, a, slope, i, j, first, end):
 
 @kernel
 def attend(ptr, src, with_self, z, y, a, heads, slope, rows, out, top, total, lo, hi):
-    """out[i] = sum of alpha[e, h] * z[j, h] over the edges of i; top, total as in `attention.attend`."""
+    """out[i] = sum of alpha[e, h] * z[j, h]; top, total as in `attention`."""
     heads = np.uint64(heads)
     width = np.uint64(z.shape[1]) // heads
     acc, highest, weight = np.empty(z.shape[1], np.float64), np.empty(heads, np.float64), np.empty(heads, np.float64)

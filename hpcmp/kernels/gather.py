@@ -25,7 +25,9 @@ def ask_ahead(x, src, e):
 
 @kernel
 def sum_rows(ptr, src, with_self, weight, before, after, x, rows, out, lo, hi):
-    """out[i] = after[i] * (sum of weight[e] * before[j] * x[j] over the edges of i, and of itself first).
+    """out[i] = after[i] * sum of weight[e] * before[j] * x[j] over the edges of i.
+
+    With ``with_self`` of itself first, with weight 1.
 
     weight, before and after may be empty: ones.
     """
@@ -61,7 +63,9 @@ def sum_rows(ptr, src, with_self, weight, before, after, x, rows, out, lo, hi):
 
 @kernel
 def max_rows(ptr, src, key, x, rows, out, best, lo, hi):
-    """out[i] = largest x[j] over the edges of i, 0 of none; best[i] = key of the first that has it, or -1.
+    """out[i] = largest x[j] over its edges, 0 of none; best[i] = its key, or -1.
+
+    Of several with the largest value the first has it.
 
     ``key`` is a number of every local row that does not depend on the ranks.
     """
@@ -79,7 +83,7 @@ def max_rows(ptr, src, key, x, rows, out, best, lo, hi):
 
 @kernel
 def route_rows(ptr, dst, key, best, dout, rows, dx, lo, hi):
-    """dx[j] = sum of dout[i] over those edges of j whose i took its largest value from j: backward of `max_rows`."""
+    """dx[j] = sum of dout[i] over those i that took their largest from j."""
     width = np.uint64(dout.shape[1])
     acc = np.empty(width, np.float64)
     for r in range(lo, hi):
@@ -114,7 +118,7 @@ def sum_relations(ptr, src, relation, weight, x, rows, out, lo, hi):
 
 @kernel
 def spread_relations(ptr, dst, relation, weight, dout, rows, dx, lo, hi):
-    """Block b of dx[j] = sum of weight[e] * dout[i] over the edges of j of relation b: backward of `sum_relations`."""
+    """Block b of dx[j] = sum of weight[e] * dout[i] over edges of relation b."""
     width = np.uint64(dout.shape[1])
     acc = np.empty(dx.shape[1], np.float64)
     for r in range(lo, hi):

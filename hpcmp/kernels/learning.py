@@ -16,13 +16,13 @@ DRAWS = np.uint64(4)  # numbers of 16 bits that one random word gives
 
 @inlined
 def is_kept(bits, k, limit):
-    """Whether channel k of four is kept: 16 of the word's bits reach the limit. Local."""
+    """Whether channel k of four is kept: 16 bits of its reach the limit. Local."""
     return ((bits >> (np.uint64(16) * (k & np.uint64(3)))) & np.uint64(0xFFFF)) >= limit
 
 
 @kernel
 def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
-    """out = x * scale where a draw of (seed, step, stream, id, channel) reaches limit / 2**16, else 0."""
+    """out = x * scale where the draw of (id, channel) reaches the limit, else 0."""
     width = np.uint64(x.shape[1])
     words = (width + DRAWS - ONE) // DRAWS
     for i in range(np.uint64(lo), np.uint64(hi)):
@@ -35,7 +35,7 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
 
 @kernel
 def draw_rows(seed, step, stream, id, bound, out):
-    """out[i, k] uniform in [-bound, bound), a function of (seed, step, stream, id, k) alone."""
+    """out[i, k] uniform in [-bound, bound), a function of id and k."""
     width = np.uint64(out.shape[1])
     for i in range(np.uint64(out.shape[0])):
         for k in range(width):
@@ -92,7 +92,7 @@ def exponential(x, out, lo, hi):
 
 @kernel
 def sum_columns(x, out, bounds, lo, hi):
-    """out[p] = sum of the rows [bounds[p], bounds[p + 1]) of x, from first to last, for parts [lo, hi)."""
+    """out[p] = sum of the rows [bounds[p], bounds[p + 1]) of x, p in [lo, hi)."""
     width = np.uint64(x.shape[1])
     acc = np.empty(width, np.float64)
     for p in range(np.uint64(lo), np.uint64(hi)):

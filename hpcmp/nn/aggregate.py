@@ -32,7 +32,7 @@ class Scale:
 
 
 def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
-    """after_i * sum of weight * before_j * x_j over the in-edges of every vertex i. Collective.
+    """after_i * sum of weight * before_j * x_j over the in-edges of i. Collective.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def mean_neighbours(x):
 
 
 def max_neighbours(x):
-    """Largest of x over the in-edges of every vertex, channel by channel, 0 without any. Collective.
+    """Largest of x over in-edges, channel by channel, 0 without any. Collective.
 
     The gradient goes to one neighbour: of those with the largest value, the first in canonical order.
     """
@@ -106,7 +106,7 @@ def max_neighbours(x):
 
 
 def sum_relations(x, width, weight):
-    """Sum over in-edges of ``weight`` times the block of x that belongs to the edge's relation. Collective.
+    """Sum over in-edges of weight times the relation's block of x. Collective.
 
     Parameters
     ----------
@@ -137,7 +137,9 @@ def sum_relations(x, width, weight):
 
 
 def attend(z, s, t, slope=0.2, with_self=True):
-    """Sum of z over in-edges, weighed by the softmax of leaky(s of the sender + t of the receiver). Collective.
+    """Sum of z over in-edges, weighed by a softmax of logits. Collective.
+
+    The logit is leaky(s of the sender + t of the receiver).
 
     Parameters
     ----------
@@ -185,7 +187,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
 
 
 def attend_mixed(z, y, a, slope=0.2, with_self=True):
-    """`attend` with logits a . leaky(z of the sender + y of the receiver), head by head (GATv2). Collective.
+    """`attend` with logits a . leaky(z_j + y_i), head by head (GATv2). Collective.
 
     Parameters
     ----------

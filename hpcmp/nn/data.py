@@ -85,5 +85,7 @@ def _labels(graph, name):
 
 def _masks(graph, name, labels):
     values = field_of(graph, name)
-    names = graph.categories.get(name, SPLITS)
+    names = graph.categories.get(name)
+    if names is None:
+        raise ProgramError(f"the split {name!r} holds numbers; texts are needed: {', '.join(SPLITS)} or else")
     return {word: (values == k) & (labels >= 0) for k, word in enumerate(names) if word in SPLITS}

@@ -50,7 +50,7 @@ def sum_over_rows(view, x):
 
 
 def linear(x, weight, bias=None):
-    """x @ weight + bias of every row. Local; its way back is collective.
+    """x @ weight + bias of every row. Collective.
 
     Parameters
     ----------

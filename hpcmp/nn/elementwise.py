@@ -53,7 +53,9 @@ def elu(x):
 
 
 def dropout(x, p):
-    """x with each number left out with probability p, the others scaled up; only in training. Local.
+    """x with numbers left out with probability p, in training only. Local.
+
+    The others are scaled up.
 
     Which ones is a function of (seed, epoch, number of this call, id, channel). p is rounded to a multiple of 2**-16.
     """

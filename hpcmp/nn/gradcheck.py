@@ -12,7 +12,7 @@ N_CHECKED = 12  # numbers of each parameter, and of the features of each rank
 
 @collective
 def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
-    """Largest relative error of the gradients of a model, in double: float. Collective.
+    """Largest relative error of a model's gradients, in double: float. Collective.
 
     The loss is a sum of the results by fixed weights; some numbers of every
     parameter and of the features are moved by ``step`` either way.

@@ -235,7 +235,7 @@ def weigh_relations(view):
 
 
 def dot_heads(z, a):
-    """z_i . a for each head: (n_owned, heads). Local; its way back is collective."""
+    """z_i . a for each head: (n_owned, heads). Collective."""
     heads, width = a.shape
     blocks = z.data.reshape(-1, heads, width)
     out = _along(blocks, a.data[None])

@@ -24,7 +24,7 @@ class Module:
         return dict(_walk(self, ""))
 
     def initialise(self, view):
-        """Draw all first weights: functions of the seed, the name and the place alone. Local."""
+        """Draw all first weights, functions of seed, name and place. Local."""
         for name, parameter in self.parameters().items():
             parameter.name = name
             parameter.draw(view, name)
@@ -78,7 +78,7 @@ class Rows(Parameter):
         self.row_fans = fans
 
     def draw(self, view, name):
-        """Begin anew: each row a function of the seed, the name and the vertex's id. Local."""
+        """Begin anew, rows as functions of seed, name and the vertex's id. Local."""
         self.view, n = view, view.n_owned
         bound = math.sqrt(6 / sum(self.row_fans or (view.graph.n_vertices, self.data.shape[1])))
         draws = np.empty((n, self.data.shape[1]))
@@ -87,7 +87,7 @@ class Rows(Parameter):
         self.data = draws.astype(view.dtype)
 
     def whole(self, values):
-        """Rows like the parameter's of all vertices, by ascending id: (n_vertices, width). Collective."""
+        """Such rows of all vertices, by id: (n_vertices, width). Collective."""
         out = np.empty((self.view.graph.n_vertices, values.shape[1]), values.dtype)
         for order, rows in self.view.comm.allgather((self.view.graph.order, values)):
             out[order] = rows

@@ -16,7 +16,7 @@ EDGES_AT_ONCE = 8192  # a row with more goes alone
 
 
 def propagate(view, message, h, edge=(), aggregate="sum"):
-    """Aggregate of message(src, dst, edge) over the in-edges of every vertex. Collective.
+    """Aggregate of message(src, dst, edge) over in-edges. Collective.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Chunk:
         self.part_bounds = np.array([0, len(self.sources)])
 
     def tensors(self, x_sources, x_rows, edge):
-        """(rows of the sources, rows of the receivers, fields), a row for each edge. Local."""
+        """Rows of sources, of receivers, and fields, one for each edge. Local."""
         fields = [self.graph.edge_fields[name][self.at].astype(self.dtype) for name in edge]
         e = np.stack(fields, axis=1) if fields else np.zeros((len(self.rows), 0), self.dtype)
         return (

@@ -67,7 +67,7 @@ def made(data, view, sources, back):
 
 
 def backward(result, gradient=None):
-    """Gradients of a result by all that it was made of, left in their ``grad``. Collective.
+    """Gradients of a result by what it was made of, into ``grad``. Collective.
 
     Parameters
     ----------

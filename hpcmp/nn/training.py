@@ -175,7 +175,7 @@ class Training:
         return ProgramError(f"{text}; a smaller learning rate may help")
 
     def finish(self):
-        """Put the final weights into the model, and their digest into the history. Collective."""
+        """Final weights into the model, their digest into the history. Collective."""
         final = self.final_weights
         for name, p in self.parameters.items():
             p.data = final[name]

@@ -26,7 +26,7 @@ def joined(nodes, n_parts):
 
 
 def names(first, end, n_parts):
-    """The nodes that `joined` leaves of the parts [first, end), in a fixed order: list of (level, k). Local."""
+    """What `joined` leaves of the parts [first, end): list of (level, k). Local."""
     found, level, size = [], 0, n_parts
     while first < end:
         if size == 1:

@@ -78,7 +78,7 @@ class View:
         self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
 
     def over_rows(self, call, graph=None):
-        """call(rows, lo, hi) for ranges of all owned rows, of equal work in edges, by threads. Local."""
+        """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
         graph, rows = graph or self.graph, self.everyone
         chunks = self._chunks(id(graph), graph.in_ptr, rows)
         self.threads.run(lambda lo, hi: call(rows, lo, hi), chunks)
@@ -95,7 +95,7 @@ class View:
         self.threads.run(some, [(p, p + 1) for p in range(self.n_parts)])
 
     def with_ghosts(self, x, graph=None):
-        """x, and below it what other ranks have of the ghosts: (n_local, width). Collective."""
+        """x, and below it the ghosts' rows: (n_local, width). Collective."""
         graph = graph or self.graph
         if graph.n_local == graph.n_owned and self.comm.size == 1:
             return x
@@ -105,7 +105,7 @@ class View:
         return out
 
     def aggregate(self, x, call, graph=None):
-        """call(x with ghosts, rows, lo, hi): interior rows while ghosts travel, then the others. Collective."""
+        """call(x with ghosts, rows, lo, hi), while ghosts travel and after. Collective."""
         graph = graph or self.graph
         if self.comm.size == 1:
             self.over_rows(lambda rows, lo, hi: call(x, rows, lo, hi), graph)
@@ -134,7 +134,7 @@ class View:
         return self.kept["chunks", key]
 
     def tree_sum(self, leaves):
-        """Sum over all parts of the graph, in a fixed tree over their numbers. Collective.
+        """Sum over all parts of the graph, in a fixed tree. Collective.
 
         Parameters
         ----------
