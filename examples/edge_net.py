@@ -1,7 +1,7 @@
 """A layer of one's own: a learned message over sender, receiver and edge, its gradient checked.
 
-    python examples/edge_net.py
-    mpirun -n 2 python examples/edge_net.py
+python examples/edge_net.py
+mpirun -n 2 python examples/edge_net.py
 """
 
 import numpy as np

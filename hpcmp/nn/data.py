@@ -85,7 +85,9 @@ def _labels(graph, name):
 
 def _masks(graph, name, labels):
     values = field_of(graph, name)
-    names = graph.categories.get(name)
-    if names is None:
-        raise ProgramError(f"the split {name!r} holds numbers; texts are needed: {', '.join(SPLITS)} or else")
+    if values.ndim != 1 or values.dtype.kind not in "iub":
+        raise ProgramError(
+            f"the split {name!r} is no field of the texts {', '.join(SPLITS)}, nor of their numbers 0, 1, 2"
+        )
+    names = graph.categories.get(name, SPLITS)
     return {word: (values == k) & (labels >= 0) for k, word in enumerate(names) if word in SPLITS}

@@ -132,8 +132,9 @@ class Training:
         """
         start, view, t = time.perf_counter(), self.data.view, self.n_epochs
         view.seed, sent = self.seed, dict(view.sent)
-        loss = self.train_once(t)
-        metrics = evaluate(self.model, self.data, t)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # they end as a loss that is no number
+            loss = self.train_once(t)
+            metrics = evaluate(self.model, self.data, t)
         history = self.history
         history.loss.append(loss)
         history.metrics.append(metrics)
