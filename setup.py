@@ -22,8 +22,10 @@ EXTRAS = {
     "scipy": ["scipy"],
     "parquet": ["pandas", "pyarrow"],
     "plot": ["matplotlib"],
+    "safetensors": ["safetensors"],
 }
-FEATURES = sorted({package for extra in ("metis", "xarray", "scipy", "parquet", "plot") for package in EXTRAS[extra]})
+OPTIONAL = ("metis", "xarray", "scipy", "parquet", "plot", "safetensors")
+FEATURES = sorted({package for extra in OPTIONAL for package in EXTRAS[extra]})
 EXTRAS["test"] = [
     "pytest>=7.4",
     "hypothesis",
@@ -35,6 +37,7 @@ EXTRAS["test"] = [
     "h5netcdf",
     "pandas",
     "pyarrow",
+    "safetensors",
 ]
 EXTRAS["bench"] = [
     "python-graphblas[default]",
@@ -64,7 +67,7 @@ setup(
     ],
     packages=find_packages(include=["hpcmp", "hpcmp.*"]),
     python_requires=">=3.10",
-    install_requires=["numpy>=2", "numba", "h5py", "mpi4py>=4"],
+    install_requires=["numpy>=2", "numba", "h5py", "mpi4py>=4", "threadpoolctl", "tomli; python_version < '3.11'"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["hpcmp = hpcmp.cli:main"]},
 )

@@ -259,6 +259,34 @@ def timers(job):
     return once
 
 
+def train_epoch(job, kind, widths=(128, 256, 256, 40)):
+    """Seconds of an epoch of training: forward, backward, Adam. Collective."""
+    from hpcmp import nn
+    from hpcmp.nn.data import Data
+
+    graph = opened(job)
+    x = np.cos(graph.id[: graph.n_owned, None] * 0.37 + np.arange(widths[0]) * 1.1).astype(np.float32)
+    labels = graph.id[: graph.n_owned] % widths[-1]
+    make = {
+        "gcn": nn.GCN,
+        "sage": nn.SAGE,
+        "gat": lambda a, b: nn.GAT(a, b // 4, heads=4) if b % 64 == 0 else nn.GAT(a, b, heads=4, concat=False),
+    }[kind]
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.layers = [make(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+
+        def __call__(self, view, x):
+            for layer in self.layers[:-1]:
+                x = nn.relu(layer(view, x))
+            return self.layers[-1](view, x)
+
+    view, masks = nn.View(graph, job.threads), {"train": np.ones(graph.n_owned, bool)}
+    training = nn.Training(Net(), Data(view, view.tensor(x), labels, masks, widths[-1]), nn.Adam(lr=0.01))
+    return lambda k: clock(lambda: training.train_once(k))
+
+
 def predicted(job):
     """Predicted over measured seconds of a step of PageRank. Collective."""
     from hpcmp.cli import cost

@@ -142,6 +142,43 @@ def scipy_sssp(job):
     return lambda k: clock(lambda: dijkstra(a, indices=sources[0]))
 
 
+def pyg_epoch(job, kind, widths=(128, 256, 256, 40)):
+    """The same epoch in torch_geometric; its edges as a sparse CSR tensor, where it takes one. Local."""
+    import torch
+    from torch_geometric import nn as pyg
+    from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+    torch.set_num_threads(job.threads)
+    n, ptr, src, _ = csr(job)
+    dst = np.repeat(np.arange(n), np.diff(ptr))
+    edges = torch.from_numpy(np.stack((src.astype(np.int64), dst)))
+    x = torch.from_numpy(np.cos(np.arange(n)[:, None] * 0.37 + np.arange(widths[0]) * 1.1).astype(np.float32))
+    labels = torch.arange(n) % widths[-1]
+    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    if kind == "gcn":
+        edges, weights = gcn_norm(edges, num_nodes=n)
+        edges = torch.sparse_coo_tensor(edges.flip(0), weights, (n, n)).coalesce().to_sparse_csr()
+        layers = [pyg.GCNConv(a, b, normalize=False) for a, b in pairs]
+    elif kind == "sage":
+        edges = torch.sparse_coo_tensor(edges.flip(0), torch.ones(edges.shape[1]), (n, n)).coalesce().to_sparse_csr()
+        layers = [pyg.SAGEConv(a, b) for a, b in pairs]
+    else:
+        layers = [pyg.GATConv(a, b // 4, 4) if b % 64 == 0 else pyg.GATConv(a, b, 4, concat=False) for a, b in pairs]
+    net = torch.nn.ModuleList(layers)
+    adam = torch.optim.Adam(net.parameters(), lr=0.01)
+
+    def epoch():
+        h = x
+        for layer in net[:-1]:
+            h = torch.relu(layer(h, edges))
+        loss = torch.nn.functional.cross_entropy(net[-1](h, edges), labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    return lambda k: clock(epoch)
+
+
 def csr(job, field=None):
     """In-edges of all vertices by ascending id: n, ptr int64, src int64, float32 field. Local."""
     from mpi4py import MPI

@@ -46,6 +46,7 @@ FILES = {
     "plain": ("s{scale}.h5", "kronecker --scale {scale}"),
     "weighted": ("s{scale}-weighted.h5", "kronecker --scale {scale} --weights 1:255:int"),
     "channels": ("r{less}.h5", "kronecker --scale {less} --edge-factor 8 --weights 0.5:1.5"),
+    "learning": ("k{learn}.h5", "kronecker --scale {learn} --edge-factor 10"),
     "text": ("s{scale}.tsv", "kronecker --scale {scale}"),
     "tiny": ("tiny.h5", "erdos-renyi --vertices 1000 --edges 8000"),
 }
@@ -220,4 +221,23 @@ ROWS = (
     beside("sssp", "Shortest paths, 1 thread", "igraph", "igraph_sssp", "weighted", repeat=3),
     beside("sssp", "Shortest paths, 1 thread", "scipy", "scipy_sssp", "weighted", repeat=3),
     beside("triangles", "Triangles, 1 thread", "igraph", "igraph_triangles", repeat=1),
+    *(
+        against(
+            f"learn-{kind}",
+            f"Training epoch of {kind.upper()}, 128-256-256-40",
+            target,
+            ours("train_epoch", "learning", kind=kind),
+            rival("pyg_epoch", "learning", kind=kind),
+            "PyG",
+        )
+        for kind, target in (("gcn", 1 / 3), ("sage", 1 / 7), ("gat", 1 / 12))
+    ),
+    against(
+        "learn-ranks",
+        "Training epoch of GCN, 2 ranks x 1 thread",
+        1.15,
+        ours("train_epoch", "learning", ranks=2, threads=1, kind="gcn"),
+        ours("train_epoch", "learning", kind="gcn"),
+        "1 rank x 2 threads",
+    ),
 )

@@ -99,7 +99,7 @@ class Pool:
 
     def file(self, name):
         """Path of one of `FILES`, made where it is missing. Local."""
-        path, how = (text.format(scale=self.scale, less=self.scale - 2) for text in FILES[name])
+        path, how = (text.format(scale=self.scale, less=self.scale - 2, learn=self.scale - 3) for text in FILES[name])
         path = self.folder / path
         if not path.exists():
             argv = [sys.executable, "-m", "hpcmp", "generate", *how.split(), "-o", str(path)]

@@ -3,8 +3,8 @@
 1. Number the vertices: the position of a key (id or name) among all is its
    `order`. See `hpcmp.directory`.
 2. Cut parts, which are degree-balanced runs of orders, and deal them to ranks.
-3. Deliver the edges, and reverses of undirected ones, to the owners of their
-   ends; sort them canonically; count duplicates and, when asked, drop them and
+3. Deliver the edges, and reverses of undirected ones or those of relations of
+   their own, to the owners of their ends; sort them canonically; count duplicates and, when asked, drop them and
    cut again.
 4. Number the rows of each part by `partition.hot_first`.
 
@@ -15,13 +15,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hpcmp import labels as label_fields
 from hpcmp import partition
 from hpcmp.comm import Route, alltoallv, collective, exchange_counts, owner_of, raise_together, together
 from hpcmp.directory import number_vertices
-from hpcmp.dtypes import GID, ID, field_dtype
+from hpcmp.dtypes import GID, ID, MAX_RELATIONS, RELATION, field_dtype
 from hpcmp.edges import SortedEdges, counted, deliver, number_dtype, permute_rows, pointers, shift_counts, shift_runs
 from hpcmp.errors import GraphError, InputError
 from hpcmp.graph import BUILT_IN, BUILT_IN_EDGE, Rows, from_sorted, with_digest
+
+REVERSE = "^"  # before the name of a relation: its edges turned round, as in a property path of SPARQL
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,17 @@ class Report:
 
 @collective
 def build_graph(
-    comm, table, *, vertices=None, features=None, directed=None, drop_loops=False, drop_duplicates=False, n_parts=None
+    comm,
+    table,
+    *,
+    vertices=None,
+    features=None,
+    labels=None,
+    directed=None,
+    reverse_relations=False,
+    drop_loops=False,
+    drop_duplicates=False,
+    n_parts=None,
 ):
     """Build a graph from tables that were read. Collective.
 
@@ -48,8 +61,13 @@ def build_graph(
         Fields of vertices; then every vertex of the graph must be in it.
     features : FeatureTable or None
         Becomes the vertex field ``x``, float32 (n, n_columns).
+    labels : LabelTable or None
+        Becomes the vertex fields ``label`` and ``split``: see `hpcmp.labels`.
     directed : bool or None
         None: as the input says, else directed.
+    reverse_relations : bool
+        Add a relation ``^r`` of the reversed edges, loops too, of each
+        relation ``r``. The report counts the edges that were given.
     n_parts : int or None
         None: `partition.default_parts`.
 
@@ -65,18 +83,24 @@ def build_graph(
     """
     with together(comm):
         directed = _direction(table.directed, directed)
+        relations = _with_reverses(table.relations, directed) if reverse_relations else tuple(table.relations)
         if n_parts is not None:
             partition.check_parts(n_parts)
-    table, vertices, features, names = _one_kind_of_key(comm, table, vertices, features)
+    table, vertices, features, names = _one_kind_of_key(comm, table, vertices, features, labels)
     declared = [table.vertices] + ([vertices.key] if vertices is not None else [])
     directory = number_vertices(comm, table.src, table.dst, *declared)
     _check_declared(comm, table, vertices, directory)
     fields = {name: _settled(a) for name, a in table.fields.items()}
     _check_names(comm, fields, (*BUILT_IN_EDGE, "src", "ptr"), "edge")  # src, ptr: what graph files keep beside fields
-    vertex_fields = {**_attached(comm, vertices, directory), **_dense_features(comm, features, directory)}
+    vertex_fields, categories = _attached(comm, vertices, directory), dict(vertices.categories) if vertices else {}
+    vertex_fields |= _dense_features(comm, features, directory)
+    if labels is not None:
+        label_fields.attach(comm, labels, directory, vertex_fields, categories)
     _check_names(comm, vertex_fields, (*BUILT_IN, "order", "name"), "vertex")
-    sources, relations = _sources(table, vertices, features), tuple(table.relations)
+    sources = _sources(table, vertices, features, labels)
     lines, n_lines, n_loops = _lines(comm, table, fields, directory, drop_loops)
+    if reverse_relations:
+        lines = _both_relations(lines, len(table.relations))
     del table, fields
     n_parts = n_parts or partition.default_parts(directory.n)
     cut, in_degree, columns, n_duplicates = _sorted_edges(comm, lines, directory, directed, drop_duplicates, n_parts)
@@ -109,11 +133,12 @@ def build_graph(
         directed=directed,
         out_degree=out_degree[hot],
         relations=relations,
-        categories={} if vertices is None else dict(vertices.categories),
+        categories=categories,
         sources=sources,
     )
     n_isolated = int(comm.allreduce(int(((graph.in_degree == 0) & (graph.out_degree == 0)).sum())))
     dropped = (("loops",) if drop_loops else ()) + (("duplicates",) if drop_duplicates else ())
+    n_duplicates //= 2 if reverse_relations else 1  # what repeats an edge, repeats its reverse
     return with_digest(graph), Report(n_lines, n_loops, n_duplicates, n_isolated, dropped)
 
 
@@ -126,12 +151,37 @@ def _direction(said, asked):
     return asked if asked is not None else said if said is not None else True
 
 
-def _one_kind_of_key(comm, table, vertices, features):
+def _with_reverses(relations, directed):
+    """Names of the relations, then those of their reverses in the same order. Local."""
+    if not directed:
+        raise InputError(
+            "the graph is undirected, so the edges of its relations run both ways already; leave out --reverse-relations"
+        )
+    if not relations:
+        raise InputError(
+            "the edges have no relations to reverse; give each input as NAME=FILE, or call a column relation"
+        )
+    reverses = tuple(REVERSE + name for name in relations)
+    taken = sorted({*relations} & {*reverses})
+    if taken:
+        raise InputError(
+            f"the relation {taken[0]!r} of the input is called like the reverse of {taken[0][len(REVERSE) :]!r}; "
+            "give it another name"
+        )
+    if 2 * len(relations) > MAX_RELATIONS:
+        raise InputError(
+            f"{len(relations)} relations and their reverses are more than hpcmp numbers, which is {MAX_RELATIONS}"
+        )
+    return (*relations, *reverses)
+
+
+def _one_kind_of_key(comm, table, vertices, features, labels):
     """Tables with keys of one dtype on all ranks; whether they are names."""
     keys = [table.src, table.dst]
     keys += [table.vertices] if comm.allreduce(len(table.vertices)) else []
     keys += [t.key for t in (vertices, features) if t is not None]
-    kinds = set().union(*comm.allgather({k.dtype.kind for k in keys}))
+    kinds = {k.dtype.kind for k in (*keys, *([] if labels is None else [labels.key]))}
+    kinds = set().union(*comm.allgather(kinds))
     if kinds == {"i"}:
         return replace(table, vertices=table.vertices.astype(ID)), vertices, features, False
     if kinds != {"S"}:
@@ -180,6 +230,14 @@ def _lines(comm, table, fields, directory, drop_loops):
     if drop_loops and n_loops:
         lines = {name: a[~is_loop] for name, a in lines.items()}
     return lines, int(n_lines), int(n_loops)
+
+
+def _both_relations(lines, n_relations):
+    """The edges, and turned round once more in relations of their own. Local."""
+    forward = lines.pop("relation", np.zeros(len(lines["src"]), RELATION))
+    lines["src"], lines["dst"] = (np.concatenate((lines[a], lines[b])) for a, b in (("src", "dst"), ("dst", "src")))
+    both = {name: a if name in ("src", "dst") else np.concatenate((a, a)) for name, a in lines.items()}
+    return {**both, "relation": np.concatenate((forward, forward + RELATION.type(n_relations)))}
 
 
 @dataclass(frozen=True)

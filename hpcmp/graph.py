@@ -371,6 +371,18 @@ def with_vertex_field(graph, name, values):
     return more
 
 
+def with_edge_field(graph, name, values):
+    """The graph with one more field of its in-edges: (n_in,), as they lie. Local.
+
+    Of an undirected graph both directions of an edge may differ in it, so the
+    graph counts as directed from here on.
+    """
+    more = replace(graph, edge_fields={**graph.edge_fields, name: values}, digest=None, directed=True)
+    known = (key for key in WORKED_OUT if key in graph.__dict__)
+    more.__dict__.update({key: graph.__dict__[key] for key in known})
+    return more
+
+
 def with_digest(graph):
     """The graph with its digest, which no partition changes. Collective."""
     return replace(graph, digest=digest_of(graph))

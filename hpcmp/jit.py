@@ -11,6 +11,7 @@ may then differ in the last bit, and so would a row computed elsewhere.
 """
 
 import contextlib
+import contextvars
 import fcntl
 import hashlib
 import os
@@ -191,7 +192,8 @@ class Threads:
             for lo, hi in shared:
                 call(lo, hi)
 
-        others = [self.pool.submit(work) for _ in range(self.n_threads - 1)]
+        # in a copy of the caller's context each: what it told numpy of overflows holds for all
+        others = [self.pool.submit(contextvars.copy_context().run, work) for _ in range(self.n_threads - 1)]
         try:
             work()
         finally:

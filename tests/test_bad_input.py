@@ -55,6 +55,11 @@ def partition(words, *says):
     return Case(f"partition @ring.h5 {words} -o OUT", says)
 
 
+def labels(options, *says):
+    words = "convert @tiny.tsv --train @train.tsv --key who --label class"
+    return Case(f"{words} {options} -o OUT", says)  # of an option that is there twice, the last counts
+
+
 NO_PLACE = ("/proc", "cannot be written|make room")
 
 
@@ -115,6 +120,29 @@ CASES = {
     "a vertex field with a taken name": convert("tiny.tsv", "in_degree", options="--vertices @taken.vertices.tsv"),
     "features of an unknown vertex": convert("tiny.tsv", "77", options="--features @unknown.features.tsv"),
     "a negative feature": convert("tiny.tsv", "line 1", "-1", options="--features @minus.features.tsv"),
+    # ------------------------------------------------ tables with labels, reversed relations
+    "labels of an unknown vertex": labels("--test @stranger.tsv", "vertex 77", r"stranger\.tsv, line 3"),
+    "labels by another kind of key": labels("--key class", "class 'red' is not an integer", r"train\.tsv, line 2"),
+    "a vertex in two tables": labels("--test @again.tsv", "vertex 2", r"train\.tsv, line 3", r"again\.tsv, line 3"),
+    "a vertex twice in one table": labels("--val @twice.tsv", "vertex 1", r"twice\.tsv, line 2", r"twice\.tsv, line 4"),
+    "labels without their key": labels("--key id", "'id'", r"train\.tsv", "who, class"),
+    "labels without their label": labels("--label colour", "'colour'", r"train\.tsv", "who, class"),
+    "a label column that is there twice": labels("--test @two-columns.tsv", "two columns 'class'", r"two-columns\.tsv"),
+    "labels without a row": labels("--test @no-row.tsv", r"no-row\.tsv", "no row"),
+    "labels in an empty file": labels("--val @empty.tsv", r"empty\.tsv", "empty"),
+    "labels in a missing file": labels("--val @missing.tsv", r"missing\.tsv", "does not exist"),
+    "a vertex without a class": labels("--test @no-class.tsv", r"no-class\.tsv, line 3", "class is empty"),
+    "a negative class": labels("--train @numbers.tsv --test @minus.tsv", r"minus\.tsv, line 3", "'-1' is negative"),
+    "a label from two tables": labels("--vertices @labelled.vertices.tsv", "'label'", "leave out one"),
+    "a label column without tables": convert("tiny.tsv", "--label needs --train", options="--label class"),
+    "a test table without one to learn from": convert("tiny.tsv", "--test needs --train", options="--test @test.tsv"),
+    "labels without a key": convert("tiny.tsv", "--train needs --key", options="--train @train.tsv --label class"),
+    "labels without a label": convert("tiny.tsv", "--train needs --label", options="--train @train.tsv --key who"),
+    "reversed edges of undirected ones": Case("convert a=@tiny.tsv --undirected --reverse-relations -o OUT", ("undirected",)),
+    "reversed edges of no relation": convert("tiny.tsv", "no relations", "NAME=FILE", options="--reverse-relations"),
+    "a relation called like a reversed one": convert(
+        "cites.tsv", r"'\^cites'", "'cites'", options="--columns src,dst,relation --reverse-relations"
+    ),
     # ------------------------------------------------ generate and partition
     "a negative scale": Case("generate kronecker --scale -2 -o OUT", ("-2",)),
     "a huge scale": Case("generate kronecker --scale 99 -o OUT", ("99", "40")),
@@ -265,6 +293,9 @@ LAUNCHED = (
     "directed against the file",
     "a vertex that is not in the table",
     "features of an unknown vertex",
+    "labels of an unknown vertex",
+    "a vertex in two tables",
+    "labels without their key",
     "partition by a short file",
     "partition into nothing",
     "HDF5 that is not ours",

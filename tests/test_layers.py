@@ -12,7 +12,7 @@ PACKAGE = launching.ROOT / "hpcmp"
 BASE = {"errors", "dtypes", "hashing"}
 MPI = BASE | {"comm", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
-BOTH = MPI | NUMBA | {"edges", "directory", "graph", "assemble", "parts"}  # loops over edges are compiled
+BOTH = MPI | NUMBA | {"edges", "directory", "labels", "graph", "assemble", "parts"}  # loops over edges are compiled
 ENGINE = BOTH | {"io", "generate", "engine"}
 
 # Layer, and the layers its files may import; itself always. "" is `import hpcmp`, the public names.
@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "partition": BASE | {"comm"},
     "edges": BASE | {"comm", "kernels"},
     "directory": BASE | {"comm", "kernels"},
+    "labels": BASE | {"comm"},
     "graph": BASE | {"comm", "halo", "partition", "kernels", "edges"},
-    "assemble": BASE | {"comm", "partition", "edges", "directory", "graph"},
+    "assemble": BASE | {"comm", "partition", "edges", "directory", "labels", "graph"},
     "parts": BASE | {"comm", "partition", "kernels", "edges", "directory", "graph"},
     "jit": BASE,
     "random": BASE | {"jit"},

@@ -13,17 +13,26 @@ are closed again at once: an opened file may be replaced or removed.
 from hpcmp.analysis.compare import compare
 from hpcmp.analysis.graph import GraphFile
 from hpcmp.analysis.result import ResultFile
+from hpcmp.analysis.training import CheckpointFile, HistoryFile
 from hpcmp.io import h5
 
-__all__ = ["GraphFile", "ResultFile", "compare", "open"]
+__all__ = ["ROWS", "CheckpointFile", "GraphFile", "HistoryFile", "ResultFile", "compare", "open"]
+
+KINDS = {h5.GRAPH: GraphFile, h5.RESULT: ResultFile, h5.CHECKPOINT: CheckpointFile, h5.HISTORY: HistoryFile}
+ROWS = (h5.GRAPH, h5.RESULT)  # files with rows of vertices
 
 
-def open(path):
-    """Open a result or graph file. Local.
+def open(path, expect=None):
+    """Open a file that hpcmp wrote. Local.
+
+    Parameters
+    ----------
+    expect : str or tuple of str, optional
+        Formats that are wanted; default: any.
 
     Returns
     -------
-    ResultFile or GraphFile
+    ResultFile, GraphFile, HistoryFile or CheckpointFile
 
     Raises
     ------
@@ -32,6 +41,5 @@ def open(path):
     FormatError
         It is not a file of ours, or breaks a rule of its format.
     """
-    with h5.opened(path) as handle:
-        kind = GraphFile if h5.attributes(handle)["format"] == h5.GRAPH else ResultFile
-        return kind.read_frame(handle, path)
+    with h5.opened(path, expect) as handle:
+        return KINDS[h5.attributes(handle)["format"]].read_frame(handle, path)

@@ -116,7 +116,7 @@ def _check_vertices(graph):
         a, b = ids[falls[0] : falls[0] + 2]
         raise FormatError(f"{graph.path}: vertices/order puts id {b} after id {a}; ids must rise: the file is damaged")
     for name, texts in graph.categories.items():
-        graph._check_range(f"vertices/{name}", graph.vertex(name), len(texts))
+        graph._check_range(f"vertices/{name}", graph.vertex(name), len(texts), low=-1)  # -1: the vertex has none
 
 
 def _check_canonical(graph, block, last):

@@ -258,11 +258,11 @@ class GraphFile:
                 "the file is damaged"
             )
 
-    def _check_range(self, name, values, limit, first=0):
-        wrong = np.flatnonzero((values < 0) | (values >= limit))
+    def _check_range(self, name, values, limit, first=0, low=0):
+        wrong = np.flatnonzero((values < low) | (values >= limit))
         if len(wrong):
             raise FormatError(
-                f"{self.path}: {name}[{first + wrong[0]}] = {values[wrong[0]]} is outside [0, {limit}); the file is damaged"
+                f"{self.path}: {name}[{first + wrong[0]}] = {values[wrong[0]]} is outside [{low}, {limit}); the file is damaged"
             )
 
 

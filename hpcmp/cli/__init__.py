@@ -13,7 +13,20 @@ import sys
 from hpcmp import __version__
 from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError
 
-VERBS = ("doctor", "generate", "convert", "partition", "info", "run", "digest", "diff", "export", "bench")
+VERBS = (
+    "doctor",
+    "generate",
+    "convert",
+    "partition",
+    "info",
+    "run",
+    "train",
+    "infer",
+    "digest",
+    "diff",
+    "export",
+    "bench",
+)
 
 
 class UsageError(HpcmpError, ValueError):

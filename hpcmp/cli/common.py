@@ -49,20 +49,44 @@ def load_program(spec):
     from hpcmp.algorithms import NAMES
     from hpcmp.engine.program import Program
 
-    path, colon, name = spec.rpartition(":")
-    if not colon or not path.endswith(".py"):
+    if not is_file_spec(spec):
         raise ProgramError(f"{spec!r} is neither a built-in program ({', '.join(NAMES)}) nor path/to/file.py:name")
+    program = load_object(spec, "programs", lambda value: isinstance(value, Program))
+    if not isinstance(program, Program):
+        raise ProgramError(f"{spec} is a {type(program).__name__}; an hpcmp.Program is needed")
+    return program
+
+
+def is_file_spec(spec):
+    """Whether a text has the form ``path/to/file.py:name``. Local."""
+    path, colon, _ = spec.rpartition(":")
+    return bool(colon) and path.endswith(".py")
+
+
+def load_object(spec, what, is_one):
+    """What a user's file holds under a name, from ``path/to/file.py:name``. Local.
+
+    Parameters
+    ----------
+    what : str
+        Plural of what is looked for, and with
+    is_one : callable
+        whether something is one of them: what to tell of a name that is not there.
+
+    Raises
+    ------
+    FileError, ProgramError
+        There is no such file or name, or the file fails.
+    """
+    path, _, name = spec.rpartition(":")
     path = Path(path)
     if not path.is_file():
         raise FileError(f"{path} does not exist")
     module = _import_file(path)
     if not hasattr(module, name):
-        have = [k for k, v in vars(module).items() if isinstance(v, Program)]
-        raise ProgramError(f"{path} has no {name!r}; its programs: {', '.join(have) or 'none'}")
-    program = getattr(module, name)
-    if not isinstance(program, Program):
-        raise ProgramError(f"{spec} is a {type(program).__name__}; an hpcmp.Program is needed")
-    return program
+        have = [k for k, v in vars(module).items() if is_one(v)]
+        raise ProgramError(f"{path} has no {name!r}; its {what}: {', '.join(have) or 'none'}")
+    return getattr(module, name)
 
 
 def _import_file(path):

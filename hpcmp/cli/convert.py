@@ -8,7 +8,15 @@ EXAMPLES = (
     "hpcmp convert cites=cites.tsv writes=writes.tsv -o papers.h5   (two relations)",
     "hpcmp convert papers.tsv --undirected --vertices papers.vertices.tsv --features papers.features.tsv -o papers.h5",
     "hpcmp convert friends.csv --names -o friends.h5             (vertices have names)",
+    "hpcmp convert aifb.nt.gz --reverse-relations --train trainingSet.tsv --test testSet.tsv "
+    "--key person --label label_affiliation -o aifb.h5   (RDF to learn from)",
 )
+
+SPLITS = {  # category of the vertex field `split` -> what its option says
+    "train": "table with a header, of vertices to learn from; gives the vertex fields `label` and `split`",
+    "val": "the same, of vertices by which to choose between models",
+    "test": "the same, of vertices to test on",
+}
 
 
 def add_arguments(parser):
@@ -50,6 +58,17 @@ def add_arguments(parser):
         "--vertices", metavar="FILE", help="table with a column id or name; the others become vertex fields"
     )
     parser.add_argument("--features", metavar="FILE", help="lines `vertex column value`; become the vertex field x")
+    parser.add_argument(
+        "--reverse-relations",
+        action="store_true",
+        help="add a relation ^R of the reversed edges of each relation R (directed graphs)",
+    )
+    for split, text in SPLITS.items():
+        parser.add_argument(f"--{split}", metavar="FILE", help=text)
+    parser.add_argument("--key", metavar="COLUMN", help="column of these tables that holds the vertex: its id or name")
+    parser.add_argument(
+        "--label", metavar="COLUMN", help="column of these tables that holds the class: text, or a number from 0"
+    )
     parser.add_argument("--drop-loops", action="store_true", help="leave out edges from a vertex to itself")
     parser.add_argument(
         "--drop-duplicates", action="store_true", help="keep one of edges with the same ends and relation"
@@ -69,11 +88,12 @@ def run(comm, args):
     from hpcmp.comm import raise_together
     from hpcmp.errors import PartitionError
     from hpcmp.io.graph_file import write_graph
-    from hpcmp.io.readers import guess_format, read_edges, read_features, read_vertices
+    from hpcmp.io.readers import guess_format, read_edges, read_features, read_labels, read_vertices
     from hpcmp.parts import repartition
 
     files = [name.partition("=")[2] or name for name in args.input]
-    check_output(comm, args, *args.input, *files, args.vertices, args.features)
+    splits = _splits(comm, args)
+    check_output(comm, args, *args.input, *files, args.vertices, args.features, *splits.values())
     if args.method not in ("degree", "block", "hash", "metis"):
         raise_together(comm, PartitionError(f"--method {args.method!r} is not degree, block, hash or metis"))
     note(comm, f"reading {', '.join(args.input)}")
@@ -92,7 +112,10 @@ def run(comm, args):
     )
     names = table.src.dtype.kind == "S"
     features = read_features(comm, args.features, names=names, **text) if args.features else None
-    for found in (*table.notes, *(features.notes if features else ())):
+    labels = None
+    if splits:
+        labels = read_labels(comm, splits, key=args.key, label=args.label, format=kind, names=names, **text)
+    for found in (one for read in (table, features, labels) if read for one in read.notes):
         note(comm, f"note: {found}")
     table = _with_weight(comm, table, args.weight)
     note(comm, "building the graph")
@@ -101,7 +124,9 @@ def run(comm, args):
         table,
         vertices=vertices,
         features=features,
+        labels=labels,
         directed=args.directed,
+        reverse_relations=args.reverse_relations,
         drop_loops=args.drop_loops,
         drop_duplicates=args.drop_duplicates,
         n_parts=args.parts,
@@ -113,6 +138,23 @@ def run(comm, args):
         say_json(comm, report_json(graph, report, args.output))
     else:
         say(comm, "\n".join([*report_lines(graph, report), f"-> {args.output}"]))
+
+
+def _splits(comm, args):
+    """Tables with labels: dict of split to path; none without --train. Collective."""
+    from hpcmp.comm import together
+    from hpcmp.errors import InputError
+
+    splits = {split: getattr(args, split) for split in SPLITS if getattr(args, split) is not None}
+    given = [*splits, *(name for name in ("key", "label") if getattr(args, name) is not None)]
+    with together(comm):
+        missing = [name for name in ("train", "key", "label") if name not in given]
+        if given and missing:
+            what = {"train": "FILE, the table of vertices to learn from"}
+            raise InputError(
+                f"--{given[0]} needs --{missing[0]} {what.get(missing[0], 'COLUMN, the name of a column of the tables')}"
+            )
+    return splits
 
 
 def _with_weight(comm, table, field):

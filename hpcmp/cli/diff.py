@@ -28,7 +28,7 @@ def run_on_rank_0(args):
     from hpcmp import analysis
     from hpcmp.cli.reading import emit, emit_json
 
-    a, b = analysis.open(args.a), analysis.open(args.b)
+    a, b = analysis.open(args.a, analysis.ROWS), analysis.open(args.b, analysis.ROWS)
     found = analysis.compare(a, b, args.rtol, args.atol)
     if args.json:
         emit_json({"a": args.a, "b": args.b, "same_bits": found.is_same_bits, "equal": found.is_equal, **asdict(found)})

@@ -19,7 +19,7 @@ def run_on_rank_0(args):
     from hpcmp import analysis
     from hpcmp.cli.reading import emit, emit_json
 
-    found = analysis.open(args.file)
+    found = analysis.open(args.file, analysis.ROWS)
     is_graph = isinstance(found, analysis.GraphFile)
     digest = found.digest if is_graph else found.verify_digest()
     if args.json:

@@ -1,25 +1,26 @@
-"""`hpcmp export`: results as tables and graphs as edge lists, for other programs."""
+"""`hpcmp export`: results as tables, graphs as edge lists, trained weights, for other programs."""
 
 import contextlib
 import os
 import sys
 
-HELP = "write a result as a table, or a graph as an edge list: csv, tsv, ldbc or parquet"
+HELP = "write a result as a table, a graph as an edge list (csv, tsv, ldbc, parquet), or trained weights (safetensors)"
 EXAMPLES = (
     "hpcmp export ranks.h5 -o ranks.csv",
     "hpcmp export ranks.h5 --format ldbc                        (id and value, to standard output)",
     "hpcmp export paths.h5 --fields distance --names -o paths.tsv",
     "hpcmp export web.h5 -o web.tsv                             (an edge list: src, dst, fields)",
+    "hpcmp export run -o w.safetensors                          (weights, as torch_geometric names them)",
 )
 SEPARATORS = {"csv": b",", "tsv": b"\t", "ldbc": b" "}
-FORMATS = (*SEPARATORS, "parquet")
+FORMATS = (*SEPARATORS, "parquet", "safetensors")
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
     from hpcmp.cli.output import add_output
 
-    parser.add_argument("file", metavar="FILE", help="graph or result file")
+    parser.add_argument("file", metavar="FILE", help="graph or result file; folder or checkpoint of hpcmp train")
     add_output(parser, "file to write (default: standard output)", metavar="OUT")
     parser.add_argument(
         "--format",
@@ -28,6 +29,7 @@ def add_arguments(parser):
         "(default: by the ending of OUT, else csv)",
     )
     parser.add_argument("--fields", metavar="A,B", help="only these fields, in this order (default: all)")
+    parser.add_argument("--seed", type=int, help="which seed's weights (default: the first)")
     parser.add_argument("--names", action="store_true", help="write the names of vertices where their ids would stand")
 
 
@@ -36,8 +38,11 @@ def run_on_rank_0(args):
     from hpcmp import analysis
     from hpcmp.errors import GraphError
 
-    found = analysis.open(args.file)
     kind = args.format or _format_of(args.output)
+    if kind == "safetensors":
+        _write_weights(args)
+        return
+    found = analysis.open(args.file, analysis.ROWS)
     if args.names and not found.has_names:
         raise GraphError(f"{args.file} has no names of vertices; leave out --names")
     is_graph = isinstance(found, analysis.GraphFile)
@@ -164,6 +169,21 @@ def _write_parquet(args, tables):
             table = arrow.Table.from_arrays(arrays, list(texts))
             writer = writer or stack.enter_context(parquet.ParquetWriter(out, table.schema))
             writer.write_table(table)
+
+
+def _write_weights(args):
+    from hpcmp.cli.learning import model_with_weights
+    from hpcmp.errors import FileError
+    from hpcmp.nn import job, weights
+
+    path = job.find_checkpoint(args.file, args.seed)
+    if args.output is None:
+        raise FileError("safetensors is no text for standard output; give -o OUT")
+    model, head = model_with_weights(path)
+    text = weights.to_bytes(model, {"seed": str(head["seed"]), "digest": head["digest"]})
+    args.file = path
+    with _output(args) as out:
+        out.write(text)
 
 
 @contextlib.contextmanager

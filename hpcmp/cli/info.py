@@ -1,17 +1,18 @@
 """`hpcmp info`: what is in a file, and whether it is sound."""
 
-HELP = "show what is in a graph or result file, and check it"
+HELP = "show what is in any file of hpcmp, and check it"
 EXAMPLES = (
     "hpcmp info web.h5",
     "hpcmp info ranks.h5 --top rank 10                          (the 10 vertices with the largest rank)",
     "hpcmp info web.h5 --check                                  (read all of it: every index and the digest)",
     "hpcmp info ranks.h5 --json",
+    "hpcmp info run/history.h5                                  (or run/checkpoint-0.h5, of training)",
 )
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
-    parser.add_argument("file", metavar="FILE", help="graph or result file")
+    parser.add_argument("file", metavar="FILE", help="graph, result, history or checkpoint file")
     parser.add_argument(
         "--top", nargs=2, metavar=("FIELD", "K"), help="of a result: the K vertices with the largest value of FIELD"
     )
@@ -29,12 +30,15 @@ def run_on_rank_0(args):
     from hpcmp.errors import GraphError
 
     found = analysis.open(args.file)
-    is_graph = isinstance(found, analysis.GraphFile)
-    if args.top and is_graph:
-        raise GraphError(f"{args.file} is a graph; --top needs the result of a run")
-    facts = _graph_facts(found) if is_graph else _result_facts(found)
+    checks, of = {
+        analysis.GraphFile: (check_graph, _graph_facts),
+        analysis.ResultFile: (check_result, _result_facts),
+    }.get(type(found), (lambda training: training.check(), lambda training: training.facts()))
+    facts = of(found)
+    if args.top and not isinstance(found, analysis.ResultFile):
+        raise GraphError(f"{args.file} is a {facts['kind']}; --top needs the result of a run")
     if args.check:
-        (check_graph if is_graph else check_result)(found)
+        checks(found)
         facts["checked"] = "every index and the digest"
     top = _top(found, *args.top) if args.top else None
     if args.json:

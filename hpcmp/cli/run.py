@@ -82,7 +82,7 @@ def run(comm, args):
         begin = time.perf_counter()
         result.write(args.output)
         seconds["write"] = time.perf_counter() - begin
-    _print(comm, args, result, seconds, time.perf_counter() - start)
+    print_result(comm, args, result, seconds, time.perf_counter() - start, args.verify)
 
 
 def _run_file(comm, args, settings, how):
@@ -152,7 +152,8 @@ def _open(comm, path, names, row_bytes):
     return graph, time.perf_counter() - start
 
 
-def _print(comm, args, result, seconds, wall_s):
+def print_result(comm, args, result, seconds, wall_s, is_verified=False):
+    """Print what a run came to, as lines or JSON. Collective."""
     from hpcmp.cli.output import say, say_json
 
     graph = result.graph
@@ -171,7 +172,7 @@ def _print(comm, args, result, seconds, wall_s):
         "values": result.values,
         "digest": result.digest,
         "output": args.output,
-        **({"verified": True} if args.verify else {}),
+        **({"verified": True} if is_verified else {}),
     }
     if args.json:
         say_json(comm, facts)
@@ -192,7 +193,7 @@ def _print(comm, args, result, seconds, wall_s):
     )
     for name, value in result.values.items():
         say(comm, f"{name} = {value}")
-    if args.verify:
+    if is_verified:
         say(comm, "verified")
     say(comm, f"digest {result.digest}")
     if args.output is not None:

@@ -16,8 +16,9 @@ import numpy as np
 from hpcmp.errors import FileError, FormatError
 
 GRAPH, RESULT = "hpcmp-graph", "hpcmp-result"
+CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
 VERSION = 1
-FORMATS = (GRAPH, RESULT)
+FORMATS = (GRAPH, RESULT, CHECKPOINT, HISTORY)
 
 ID, ORDER, NAME = "id", "order", "name"
 VERTICES, EDGES, PARTS, RELATIONS = "vertices", "in_edges", "parts", "relations"
@@ -33,7 +34,7 @@ def opened(path, expect=None):
     Parameters
     ----------
     expect : str or tuple of str, optional
-        `GRAPH` or `RESULT`; default: any of ours.
+        Some of `FORMATS`; default: any.
 
     Raises
     ------

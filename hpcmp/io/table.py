@@ -39,6 +39,20 @@ class VertexTable:
 
 
 @dataclass(frozen=True)
+class LabelTable:
+    """Labels of some of the vertices, from one file for each split; all rows spread over the ranks in any way."""
+
+    key: np.ndarray  # (t,) int64 ids or names 'S<width>'
+    label: np.ndarray  # (t,) int64, 0 or more
+    file: np.ndarray  # (t,) int64, index into splits and sources
+    line: np.ndarray  # (t,) int64, from 1, in that file
+    splits: tuple  # text for the vertices of each file, such as train; all differ
+    classes: tuple | None = None  # texts that the labels number; None: they are numbers of the user
+    sources: tuple = ()
+    notes: tuple = ()  # as of `EdgeTable`
+
+
+@dataclass(frozen=True)
 class FeatureTable:
     """Sparse features, one entry a row; a missing entry is 0."""
 

@@ -388,6 +388,13 @@ def test_triples_are_named_edges_with_relations(comm, shared_tmp, block_bytes):
     assert len(long_names) == 3 and len(set(long_names)) == 2
 
 
+def test_a_long_name_does_not_depend_on_the_texts_beside_it(comm, shared_tmp, block_bytes):
+    same, longer = f'"{"x" * 300}"', f'"{"y" * 900}"'
+    content = "".join(f"<{k}> <p> {same if k % 5 else longer} .\n" for k in range(12))
+    table = read_edges(comm, put(comm, shared_tmp / "g.nt", content))
+    assert len(set(gathered(comm, table.dst))) == 2
+
+
 @pytest.mark.parametrize("line", ["<a> <b> <c>", "<a> <b> .", "."])
 def test_a_line_that_is_no_triple_is_refused(comm, shared_tmp, line):
     path = put(comm, shared_tmp / "g.nt", f"<a> <b> <c> .\n{line}\n")

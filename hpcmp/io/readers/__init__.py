@@ -124,6 +124,31 @@ def read_features(comm, path, *, names=False, separator=None, comments="#%"):
 
 
 @collective
+def read_labels(comm, files, *, key, label, format=None, names=False, separator=None, comments="#%"):
+    """Labels and splits of some of the vertices. Collective.
+
+    See `hpcmp.io.readers.labels.read_labels`.
+
+    Parameters
+    ----------
+    files : dict of str to str
+        Path for each split, such as train.
+    key, label : str
+        Names of columns.
+    format : str or None
+        Of the edges; with ntriples, keys may be IRIs without brackets.
+
+    Returns
+    -------
+    LabelTable
+    """
+    from hpcmp.io.readers import labels, ntriples
+
+    table = labels.read_labels(comm, files, key, label, Options(names=names, separator=separator, comments=comments))
+    return replace(table, key=ntriples.as_names(table.key)) if format == "ntriples" else table
+
+
+@collective
 def read_parts(comm, path, *, separator=None, comments="#%"):
     """Part numbers of vertices. Collective.
 

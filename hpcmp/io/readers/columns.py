@@ -20,6 +20,7 @@ LEFT_BYTES = 2**26  # of numbers handed to numpy at once
 
 
 MAX_LABELS = 2**16  # all ranks keep all labels
+SKIP_HINT = "call it _ in the header to skip it"
 
 # ---------------------------------------------------------------- numbers and texts
 
@@ -136,6 +137,11 @@ def numbers(comm, rows, column, name, dtype=None):
     return values
 
 
+def are_integers(comm, rows, column):
+    """Whether a column holds integers within int64 only, on all ranks. Collective."""
+    return min(comm.allgather(_integers(rows, column)[1] is None))
+
+
 def are_numbers(comm, rows, column):
     """Whether a column holds numbers only, on all ranks. Collective."""
     try:
@@ -192,7 +198,7 @@ def check_name(name):
         )
 
 
-def label_codes(comm, labels, known=None, what="label"):
+def label_codes(comm, labels, known=None, what="label", remedy=SKIP_HINT):
     """Number the labels of all ranks in sorted order. Collective.
 
     Parameters
@@ -200,6 +206,8 @@ def label_codes(comm, labels, known=None, what="label"):
     labels : 'S' (n,)
     known : sequence of str or None
         Labels in the order that numbers them, instead of the sorted one.
+    remedy : str
+        What to do about a column that holds too many.
 
     Returns
     -------
@@ -211,8 +219,7 @@ def label_codes(comm, labels, known=None, what="label"):
     with together(comm):
         if n_own > MAX_LABELS:
             raise InputError(
-                f"the column {what} holds more than {MAX_LABELS} different texts, which is no set of labels; "
-                "call it _ in the header to skip it"
+                f"the column {what} holds more than {MAX_LABELS} different texts, which is no set of labels; {remedy}"
             )
     found = np.unique(np.concatenate(comm.allgather(own)))
     if known is None:

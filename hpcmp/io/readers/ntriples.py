@@ -22,6 +22,7 @@ from hpcmp.io.table import EdgeTable
 from hpcmp.io.text import LineError, lines_together, open_text
 
 COMMENTS = b"#"
+MARKS = (b"<", b'"', b"_:")  # what an IRI, a literal, a blank node begins with
 SRC, RELATION, DST, N_COLUMNS = 0, 1, 2, 3
 LONG_BYTES = 256
 LEFT_BYTES = 2**26  # of long names fingerprinted at once
@@ -87,21 +88,51 @@ def _names(comm, rows, column, what):
     return names
 
 
-def _fingerprints(part, tokens):
-    """``~`` and 32 hex digits for each token: 'S33'. Local.
+def as_names(keys):
+    """What this format calls vertices that other tables name. Local.
 
-    Two sums of the 8-byte words times fixed random numbers, modulo 2**64:
-    equal for equal texts, and else for one pair in 2**128.
+    Parameters
+    ----------
+    keys : 'S' (n,)
+        Written as in N-Triples, or IRIs without their brackets.
+
+    Returns
+    -------
+    'S' (n,)
+        Their width follows from that of the keys alone.
     """
+    is_bare = ~np.logical_or.reduce([np.strings.startswith(keys, mark) for mark in MARKS])
+    names = keys.astype(f"S{keys.dtype.itemsize + 2}")
+    names[is_bare] = np.strings.add(np.strings.add(b"<", keys[is_bare]), b">")
+    is_long = np.strings.str_len(names) > LONG_BYTES
+    if is_long.any():
+        n_words = -(-names.dtype.itemsize // 8)
+        long = names[is_long].astype(f"S{8 * n_words}")
+        names[is_long] = np.strings.add(long.astype("S1"), _prints(long.view(np.uint64).reshape(-1, n_words)))
+    return names.astype(f"S{min(names.dtype.itemsize, LONG_BYTES)}")
+
+
+def _fingerprints(part, tokens):
+    """`_prints` of some tokens of a part: 'S33'. Local."""
     if len(tokens) == 0:
         return np.empty(0, "S33")
     width = -(-int((part.end[tokens] - part.start[tokens]).max()) // 8) * 8
     n_once = max(1, LEFT_BYTES // width)
     pieces = [tokens[lo : lo + n_once] for lo in range(0, len(tokens), n_once)]
-    words = [c.copied(part, piece, width).view(np.uint64).reshape(len(piece), -1) for piece in pieces]
-    factor = np.random.Generator(np.random.PCG64(0)).integers(0, 2**64, (2, width // 8), np.uint64)
-    sums = np.concatenate(
-        [np.stack([(word * row).sum(axis=1, dtype=np.uint64) for row in factor], axis=1) for word in words]
+    return np.concatenate(
+        [_prints(c.copied(part, piece, width).view(np.uint64).reshape(len(piece), -1)) for piece in pieces]
     )
+
+
+def _prints(words):
+    """``~`` and 32 hex digits for each text, given as 8-byte words: 'S33'. Local.
+
+    Two sums of the words times fixed random numbers, modulo 2**64: equal for
+    equal texts, and else for one pair in 2**128. The k-th word has the same
+    two numbers however long the longest text beside it is: names must not
+    depend on which texts lie in one block.
+    """
+    factor = np.random.Generator(np.random.PCG64(0)).integers(0, 2**64, (words.shape[1], 2), np.uint64)
+    sums = np.stack([(words * row).sum(axis=1, dtype=np.uint64) for row in factor.T], axis=1)
     digits = np.frombuffer(sums.astype(">u8").tobytes().hex().encode(), "S32")
     return np.strings.add(np.array(b"~"), digits)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp.comm import exclusive_sum
 from hpcmp.errors import InputError
 from hpcmp.io.text import Block, LineError, Share, lines_together
 from hpcmp.kernels import text as kernels
@@ -242,6 +243,18 @@ def place(rows, index):
 def where(rows, part, row, column):
     """Block and byte of a token, as LineError wants them. Local."""
     return part.block, part.start[row * rows.n_columns + column]
+
+
+def line_numbers(comm, rows):
+    """Line of each of this rank's rows in the text, from 1: int64. Collective."""
+    share = rows.share
+    before = 0 if share.knows_lines else exclusive_sum(comm, share.n_lines)[0]
+    lines = [np.empty(0, np.int64)]
+    for part in rows.parts:
+        ends = np.flatnonzero(part.block.data == kernels.NEWLINE)
+        at = part.start[part.row_start[:-1]]
+        lines.append(before + part.block.lines_before + np.searchsorted(ends, at) + 1)
+    return np.concatenate(lines)
 
 
 def token_error(rows, part, row, column, what, rule, remedy=""):

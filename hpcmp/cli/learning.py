@@ -1,0 +1,124 @@
+"""What `train`, `infer` and `export` share: configurations and models by name."""
+
+
+def read_config(path, settings=()):
+    """The configuration of a TOML file and of ``--set KEY=VALUE``. Local.
+
+    Raises
+    ------
+    FileError, ProgramError
+        It cannot be read, is no TOML, or has a key or value that is refused.
+    """
+    from hpcmp.errors import ProgramError
+    from hpcmp.io.h5 import check_is_file
+    from hpcmp.nn import config
+
+    check_is_file(path)
+    with open(path, "rb") as file:
+        try:
+            tables = _toml().load(file)
+        except ValueError as error:  # its syntax, or bytes that are no UTF-8
+            raise ProgramError(f"{path} is no TOML: {error}") from error
+    try:
+        config.from_tables(tables)
+    except ProgramError as error:
+        raise ProgramError(f"{path}: {error}") from error
+    return config.from_tables(tables, parse_toml_settings(settings))
+
+
+def parse_toml_settings(pairs):
+    """``["k=v", ...]`` as a dict, values as TOML has them or else as text. Local.
+
+    Raises
+    ------
+    ProgramError
+        A piece has no ``=``.
+    """
+    from hpcmp.errors import ProgramError
+
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ProgramError(f"--set {pair!r} has no value; write --set train.epochs=100")
+        try:
+            settings[key.strip()] = _toml().loads(f"value = {text}")["value"]
+        except ValueError:
+            settings[key.strip()] = text
+    return settings
+
+
+def model_maker(config):
+    """How to make the model of a configuration: callable (n_in, n_out). Local.
+
+    Raises
+    ------
+    FileError, ProgramError
+        There is no such model.
+    """
+    from hpcmp.cli.common import is_file_spec, load_object
+    from hpcmp.errors import ProgramError
+    from hpcmp.nn import Module, models
+
+    kind = config.model.kind
+    if not is_file_spec(kind):
+        models.check_kind(kind)
+        return lambda n_in, n_out: models.make(config.model, n_in, n_out)
+    made = load_object(kind, "models", lambda value: isinstance(value, type) and issubclass(value, Module))
+    if not callable(made) or isinstance(made, Module):
+        raise ProgramError(
+            f"{kind} is a {type(made).__name__}; a Module class, or a function that gives a Module, is needed"
+        )
+    return lambda n_in, n_out: models.make_own(made, kind, n_in, n_out)
+
+
+def model_with_weights(path, found=None):
+    """(model with its final weights, head) of a checkpoint. Local.
+
+    Parameters
+    ----------
+    found : optional
+        What `hpcmp.io.checkpoint.load_checkpoint` gave, if it was read already.
+
+    Raises
+    ------
+    FileError, FormatError, ProgramError
+    """
+    from hpcmp.io import checkpoint as files
+    from hpcmp.nn import checkpoint, config
+
+    head, arrays, _ = found or files.load_checkpoint(path)
+    model = model_maker(config.from_tables(head["config"]))(head["n_in"], head["n_out"])
+    parameters = model.parameters()
+    for name, w in checkpoint.final_weights(head, arrays, parameters, path).items():
+        parameters[name].data = w
+    return model, head
+
+
+def check_threads(threads):
+    """Refuse a number of threads below 1. Local."""
+    from hpcmp.errors import ProgramError
+
+    if threads < 1:
+        raise ProgramError(f"--threads {threads} must be at least 1")
+
+
+def open_for(comm, path, names, config):
+    """Open a graph with the named vertex fields: (graph, seconds). Collective."""
+    import time
+
+    from hpcmp.cli.common import is_file_spec
+    from hpcmp.io.graph_file import open_graph
+
+    start = time.perf_counter()
+    edge_fields = None if is_file_spec(config.model.kind) else ()  # a stock model reads none
+    graph = open_graph(comm, path, vertex_fields=names, edge_fields=edge_fields)
+    return graph, time.perf_counter() - start
+
+
+def _toml():
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib
+    return tomllib

@@ -1,0 +1,176 @@
+"""Files of training: checkpoints, and the history of all epochs.
+
+    weights/NAME          a parameter              best/NAME   the same in the best epoch
+    optimizer/KIND/NAME   what the optimiser keeps of a parameter
+    history/COLUMN        (epoch)
+
+A history file has its columns at the top, along ``row``: an epoch of a seed.
+Both are small, so rank 0 writes and reads them; a file appears under its name
+only when it is complete and on the disk.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+
+from hpcmp.comm import raise_together
+from hpcmp.errors import FileError, FormatError, HpcmpError
+from hpcmp.io import h5
+from hpcmp.io.parallel import write_file
+from hpcmp.io.provenance import provenance
+
+WEIGHTS, BEST, OPTIMIZER, EPOCHS = "weights", "best", "optimizer", "history"
+ROW = "row"
+COUNTS = ("seed", "n_epochs", "n_in", "n_out")  # attributes of a checkpoint; those of both kinds:
+TEXTS = ("graph_digest", "digest", "mpi_library")
+
+
+def write_checkpoint(comm, path, attrs, arrays, columns, sources=()):
+    """Write a checkpoint; an older file stays until it is whole. Collective.
+
+    Parameters
+    ----------
+    attrs : dict
+        `COUNTS`, `TEXTS`, and ``config`` as tables.
+    arrays : dict of str to array
+        By name in the file, the same on all ranks.
+    columns : dict of str to (epochs,) array
+
+    Raises
+    ------
+    FileError
+        It cannot be written. Raised on every rank.
+    """
+    attrs = attrs | {"content": content_of(arrays, columns)}
+
+    def finish(handle):
+        for name, a in arrays.items():
+            handle.create_dataset(name, data=a)
+        _write_columns(handle.create_group(EPOCHS), columns, "epoch")
+
+    write_file(comm, path, {}, _attributes(h5.CHECKPOINT, attrs, sources), finish)
+
+
+def write_history(comm, path, attrs, columns, sources=()):
+    """Write a history file, of columns of one length. Collective."""
+    n = len(next(iter(columns.values()), ()))
+    table = {ROW: np.arange(n)} | columns
+    attrs = attrs | {"n_rows": n}
+    write_file(
+        comm, path, {}, _attributes(h5.HISTORY, attrs, sources), lambda handle: _write_columns(handle, table, ROW)
+    )
+
+
+def read_checkpoint(comm, path):
+    """What a checkpoint holds, on all ranks: (attrs, arrays, columns). Collective.
+
+    Raises
+    ------
+    FileError, FormatError
+        It cannot be read or is damaged. Raised on every rank.
+    """
+    found, error = None, None
+    if comm.rank == 0:
+        try:
+            found = load_checkpoint(path)
+        except HpcmpError as caught:
+            error = caught
+        except OSError as caught:
+            error = FileError(f"{path} cannot be read: {caught}")
+    raise_together(comm, error)
+    return comm.bcast(found)
+
+
+def load_checkpoint(path):
+    """What a checkpoint holds: (attrs, arrays, columns). Local."""
+    with h5.opened(path, h5.CHECKPOINT) as handle:
+        head = checkpoint_head(handle, path)
+        arrays = {name: _read(handle, name, path) for name in head["arrays"]}
+        columns = {name: _read(handle, f"{EPOCHS}/{name}", path) for name in head["columns"]}
+    if content_of(arrays, columns) != head["content"]:
+        raise FormatError(f"{path} holds other bytes than were written; it is damaged, an older copy is needed")
+    return head, arrays, columns
+
+
+def checkpoint_head(handle, path):
+    """What a checkpoint says of itself, datasets checked, not read: dict. Local."""
+    head = {name: h5.attribute(handle, name, int, path=path) for name in COUNTS}
+    head |= {name: h5.attribute(handle, name, str, path=path) for name in (*TEXTS, "content", "rows_digest")}
+    head["config"] = h5.json_attribute(handle, "config", dict, path=path)
+    head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
+    head["arrays"] = {}
+    for holder in (WEIGHTS, BEST, OPTIMIZER):
+        if holder in handle or holder == WEIGHTS:
+            head["arrays"] |= _arrays_of(handle, holder, path)
+    head["columns"] = _columns_of(handle, EPOCHS, path, head["n_epochs"])
+    return head
+
+
+def history_head(handle, path):
+    """What a history file says of itself: dict. Local."""
+    n = h5.attribute(handle, "n_rows", int, path=path)
+    head = {name: h5.attribute(handle, name, str, path=path) for name in ("graph_digest", "mpi_library")}
+    head["config"] = h5.json_attribute(handle, "config", dict, path=path)
+    head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
+    return head | {"n_rows": n, "columns": _columns_of(handle, "", path, n)}
+
+
+def content_of(arrays, columns):
+    """SHA-256 of arrays and columns by name: 64 hex digits. Local."""
+    h = hashlib.sha256()
+    for table in (arrays, columns):
+        for name in sorted(table):
+            a = np.ascontiguousarray(table[name])
+            h.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
+            h.update(a.tobytes())
+    return h.hexdigest()
+
+
+def _attributes(kind, attrs, sources):
+    settled = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in attrs.items()}
+    return {"format": kind, "version": h5.VERSION, **settled, **provenance(sources=sources)}
+
+
+def _write_columns(group, columns, dimension):
+    """Columns along a dimension, whose scale is set so that xarray knows it."""
+    for name, values in columns.items():
+        made = group.create_dataset(name, data=values)
+        if name.endswith("_s"):
+            h5.set_attributes(made, {"units": "s"})
+        elif name.endswith("_bytes"):
+            h5.set_attributes(made, {"units": "bytes"})
+        if name == dimension:
+            made.make_scale(name)
+        else:
+            made.dims[0].attach_scale(group[dimension])
+
+
+def _arrays_of(handle, holder, path):
+    """Datasets of a group, two levels deep: name -> (shape, dtype)."""
+    found = {}
+    for name in h5.group(handle, holder, path=path):
+        full = f"{holder}/{name}"
+        if holder == OPTIMIZER:
+            for leaf in h5.group(handle, full, path=path):
+                found[f"{full}/{leaf}"] = _shape_of(h5.dataset(handle, f"{full}/{leaf}", path=path, kinds="f"))
+        else:
+            found[full] = _shape_of(h5.dataset(handle, full, path=path, kinds="f"))
+    return found
+
+
+def _columns_of(handle, holder, path, n):
+    group = h5.group(handle, holder, path=path) if holder else handle
+    names = (f"{holder}/{name}" if holder else name for name in group)
+    return {
+        name.rpartition("/")[2]: _shape_of(h5.dataset(handle, name, path=path, ndim=1, kinds="iuf", rows=n))
+        for name in names
+    }
+
+
+def _read(handle, name, path):
+    return h5.dataset(handle, name, path=path)[...]
+
+
+def _shape_of(found):
+    return found.shape, found.dtype

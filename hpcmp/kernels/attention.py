@@ -1,0 +1,132 @@
+"""Attention over in-edges: a softmax of logits and the sum it weighs, in one pass, and back in two.
+
+The logit of an edge is ``leaky(s[j, h] + t[i, h])`` for head h (GAT), and a row may hear itself first. Only the
+largest logit and the sum of exponentials are kept of a row; backward makes the weights again from them
+(rematerialisation as in H. Mostafa, SAR, MLSys 2022). The running maximum is that of M. Milakov and N. Gimelshein,
+arXiv:1805.02867.
+
+i: destination row    j: source row    e: edge    h: head    k: channel of a head
+"""
+
+import math
+
+import numpy as np
+
+from hpcmp.jit import inlined, kernel
+from hpcmp.kernels.gather import ask_ahead
+
+ZERO, ONE = np.uint64(0), np.uint64(1)
+
+
+@inlined
+def leaky(v, slope):
+    """v, or slope * v where it is negative. Local."""
+    return v if v > 0.0 else slope * v
+
+
+@kernel
+def attend(ptr, src, with_self, z, s, t, slope, rows, out, top, total, lo, hi):
+    """out[i] = sum of alpha[e, h] * z[j, h] over its edges, alpha a softmax.
+
+    top, total: (n, heads) largest logit of a row, and the sum of exp(logit - top); z and out: (n, heads * width).
+    """
+    heads = np.uint64(s.shape[1])
+    width = np.uint64(z.shape[1]) // heads
+    acc, highest, weight = np.empty(z.shape[1], np.float64), np.empty(heads, np.float64), np.empty(heads, np.float64)
+    for r in range(lo, hi):
+        i = np.uint64(rows[r])
+        acc[:] = 0.0
+        weight[:] = 0.0
+        highest[:] = -np.inf
+        if with_self:
+            absorb_row(z, s, t, slope, i, i, heads, width, acc, highest, weight)
+        for e in range(ptr[i], ptr[i + ONE]):
+            ask_ahead(z, src, e)
+            absorb_row(z, s, t, slope, i, np.uint64(src[e]), heads, width, acc, highest, weight)
+        for h in range(heads):
+            top[i, h], total[i, h] = highest[h], weight[h]
+            scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
+            for k in range(h * width, (h + ONE) * width):
+                out[i, k] = acc[k] * scale
+
+
+@inlined
+def absorb_row(z, s, t, slope, i, j, heads, width, acc, highest, weight):
+    """Take one edge into the running softmax. Local."""
+    for h in range(heads):
+        logit = leaky(np.float64(s[j, h]) + np.float64(t[i, h]), slope)
+        if logit > highest[h]:
+            scale = math.exp(highest[h] - logit)  # 0 at first
+            weight[h] *= scale
+            for k in range(h * width, (h + ONE) * width):
+                acc[k] *= scale
+            highest[h] = logit
+        w = math.exp(logit - highest[h])
+        weight[h] += w
+        for k in range(h * width, (h + ONE) * width):
+            acc[k] += w * z[j, k]
+
+
+@inlined
+def logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width):
+    """(alpha, derivative by s[j, h] + t[i, h]) of one edge and head. Local.
+
+    ``dot[i, h]`` is dout[i, h] . out[i, h].
+    """
+    raw = np.float64(s[j, h]) + np.float64(t[i, h])
+    alpha = math.exp(leaky(raw, slope) - top[i, h]) / total[i, h]
+    along = 0.0
+    for k in range(h * width, (h + ONE) * width):
+        along += np.float64(dout[i, k]) * np.float64(z[j, k])
+    d = alpha * (along - dot[i, h])
+    return alpha, d if raw > 0.0 else slope * d
+
+
+@kernel
+def attend_back_rows(ptr, src, with_self, z, s, t, slope, top, total, dot, dout, rows, dt, lo, hi):
+    """dt[i, h]: what `attend` gives back to the receivers' logits."""
+    heads = np.uint64(s.shape[1])
+    width = np.uint64(z.shape[1]) // heads
+    acc = np.empty(heads, np.float64)
+    for r in range(lo, hi):
+        i = np.uint64(rows[r])
+        acc[:] = 0.0
+        if with_self:
+            for h in range(heads):
+                acc[h] += logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, i, h, width)[1]
+        for e in range(ptr[i], ptr[i + ONE]):
+            ask_ahead(z, src, e)
+            for h in range(heads):
+                j = np.uint64(src[e])
+                acc[h] += logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width)[1]
+        for h in range(heads):
+            dt[i, h] = acc[h]
+
+
+@kernel
+def attend_back_sources(ptr, dst, with_self, z, s, t, slope, top, total, dot, dout, rows, dz, ds, lo, hi):
+    """dz[j], ds[j, h]: what `attend` gives back to senders."""
+    heads = np.uint64(s.shape[1])
+    width = np.uint64(z.shape[1]) // heads
+    acc, acc_s = np.empty(z.shape[1], np.float64), np.empty(heads, np.float64)
+    for r in range(lo, hi):
+        j = np.uint64(rows[r])
+        acc[:] = 0.0
+        acc_s[:] = 0.0
+        n = ptr[j + ONE] - ptr[j] + (ONE if with_self else ZERO)
+        for at in range(n):
+            if with_self and at == ZERO:
+                i = j
+            else:
+                e = ptr[j] + at - (ONE if with_self else ZERO)
+                ask_ahead(dout, dst, e)
+                i = np.uint64(dst[e])
+            for h in range(heads):
+                alpha, d = logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width)
+                acc_s[h] += d
+                for k in range(h * width, (h + ONE) * width):
+                    acc[k] += alpha * dout[i, k]
+        for h in range(heads):
+            ds[j, h] = acc_s[h]
+        for k in range(acc.size):
+            dz[j, k] = acc[k]

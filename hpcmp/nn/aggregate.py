@@ -1,0 +1,226 @@
+"""Neighbours' rows made one, and the way back along the same edges.
+
+Forward, a row gathers from its in-neighbours; backward, from the rows it was heard by: the same kernels over the
+transposed edges, so that sums keep their canonical order and one thread writes a row. Gradients of ghosts need not be
+folded at their owners: it is the gradient of the result that crosses the network.
+"""
+
+import numpy as np
+
+from hpcmp.kernels import attention, attention2, gather
+from hpcmp.nn.tape import made
+
+NONE = np.zeros(0, np.float32)
+
+
+class Scale:
+    """A number of every vertex, and of the ghosts either way. Collective to make.
+
+    Parameters
+    ----------
+    own : (n_owned,) array
+    """
+
+    def __init__(self, view, own):
+        self.own = np.ascontiguousarray(own, view.dtype)
+        self.graph, self.here = view.graph, view.with_ghosts(self.own)
+        self.there = self.here if view.turned is view.graph else view.with_ghosts(self.own, view.turned)
+
+    def local(self, graph):
+        """With the ghosts of the graph, or of the turned one. Local."""
+        return self.here if graph is self.graph else self.there
+
+
+def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
+    """after_i * sum of weight * before_j * x_j over the in-edges of i. Collective.
+
+    Parameters
+    ----------
+    x : Tensor (n_owned, width)
+    weight : str, optional
+        Edge field.
+    before, after : Scale, optional
+    with_self : bool
+        Every vertex hears itself too, before its neighbours, with weight 1.
+
+    Of features that never change the sum is made once and kept.
+    """
+    view = x.view
+    key = "sum", x, weight, before, after, with_self
+    if x.is_lasting and key in view.kept:
+        return view.kept[key]
+
+    def gathered(values, graph, first, last):
+        w = NONE if weight is None else graph.edge_fields[weight]
+        scales = NONE if first is None else first.local(graph), NONE if last is None else last.own
+        out = np.empty_like(values)
+
+        def call(local, rows, lo, hi):
+            gather.sum_rows(graph.in_ptr, graph.in_src, with_self, w, *scales, local, rows, out, lo, hi)
+
+        view.aggregate(values, call, graph)
+        return out
+
+    def back(d):
+        return (gathered(np.ascontiguousarray(d), view.turned, after, before),)
+
+    out = made(gathered(x.data, view.graph, before, after), view, (x,), back)
+    if x.is_lasting:
+        out.is_lasting, view.kept[key] = True, out
+    return out
+
+
+def mean_neighbours(x):
+    """Mean of x over the in-edges of every vertex, 0 without any. Collective."""
+    view = x.view
+    if "mean" not in view.kept:
+        view.kept["mean"] = Scale(view, 1 / np.maximum(view.graph.in_degree, 1))
+    return sum_neighbours(x, after=view.kept["mean"])
+
+
+def max_neighbours(x):
+    """Largest of x over in-edges, channel by channel, 0 without any. Collective.
+
+    The gradient goes to one neighbour: of those with the largest value, the first in canonical order.
+    """
+    view, graph = x.view, x.view.graph
+    key = view.kept.setdefault("order", graph.local_order())
+    out, best = np.empty_like(x.data), np.empty(x.shape, np.int64)
+
+    def call(local, rows, lo, hi):
+        gather.max_rows(graph.in_ptr, graph.in_src, key, local, rows, out, best, lo, hi)
+
+    view.aggregate(x.data, call)
+
+    def back(d):
+        turned, dx = view.turned, np.empty_like(d)
+        where = view.with_ghosts(best, turned)
+
+        def route(local, rows, lo, hi):
+            gather.route_rows(turned.in_ptr, turned.in_src, graph.order, where, local, rows, dx, lo, hi)
+
+        view.aggregate(d, route, turned)
+        return (dx,)
+
+    return made(out, view, (x,), back)
+
+
+def sum_relations(x, width, weight):
+    """Sum over in-edges of weight times the relation's block of x. Collective.
+
+    Parameters
+    ----------
+    x : Tensor (n_owned, relations * width)
+    width : int
+    weight : str
+        Edge field.
+    """
+    view, graph = x.view, x.view.graph
+    out = np.empty((len(x.data), width), x.data.dtype)
+
+    def call(local, rows, lo, hi):
+        g = graph
+        gather.sum_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, out, lo, hi)
+
+    view.aggregate(x.data, call)
+
+    def back(d):
+        g, dx = view.turned, np.empty_like(x.data)
+
+        def spread(local, rows, lo, hi):
+            gather.spread_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, dx, lo, hi)
+
+        view.aggregate(d, spread, g)
+        return (dx,)
+
+    return made(out, view, (x,), back)
+
+
+def attend(z, s, t, slope=0.2, with_self=True):
+    """Sum of z over in-edges, weighed by a softmax of logits. Collective.
+
+    The logit is leaky(s of the sender + t of the receiver).
+
+    Parameters
+    ----------
+    z : Tensor (n_owned, heads * width)
+    s, t : Tensor (n_owned, heads)
+    slope : float
+        Of the leaky ReLU below 0.
+    with_self : bool
+        A vertex hears itself too, before its neighbours.
+    """
+    view, graph, turned = z.view, z.view.graph, z.view.turned
+    heads = s.width
+    out = np.empty_like(z.data)
+    top, total = (np.empty((len(out), heads)) for _ in range(2))
+    s_local = view.with_ghosts(s.data)
+
+    def call(local, rows, lo, hi):
+        edges = graph.in_ptr, graph.in_src, with_self
+        attention.attend(*edges, local, s_local, t.data, slope, rows, out, top, total, lo, hi)
+
+    z_local = view.aggregate(z.data, call)
+
+    def back(d):
+        dot = np.einsum("nhk,nhk->nh", *(a.reshape(len(a), heads, -1).astype(np.float64) for a in (d, out)))
+        dz, ds, dt = np.empty_like(z.data), np.empty_like(s.data), np.empty_like(t.data)
+
+        def rows_back(rows, lo, hi):
+            edges = graph.in_ptr, graph.in_src, with_self
+            attention.attend_back_rows(*edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi)
+
+        view.over_rows(rows_back)
+        # of receivers elsewhere, what their rows' weights are made of
+        known = [view.with_ghosts(a, turned) for a in (t.data, top, total, dot)]
+
+        def sources_back(local, rows, lo, hi):
+            edges = turned.in_ptr, turned.in_src, with_self
+            attention.attend_back_sources(
+                *edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
+            )
+
+        view.aggregate(np.ascontiguousarray(d), sources_back, turned)
+        return dz, ds, dt
+
+    return made(out, view, (z, s, t), back)
+
+
+def attend_mixed(z, y, a, slope=0.2, with_self=True):
+    """`attend` with logits a . leaky(z_j + y_i), head by head (GATv2). Collective.
+
+    Parameters
+    ----------
+    z, y : Tensor (n_owned, heads * width)
+    a : parameter (heads, width)
+    """
+    view, graph, heads = z.view, z.view.graph, a.shape[0]
+    flat, out = a.data.reshape(-1), np.empty_like(z.data)
+    top, total = (np.empty((len(out), heads)) for _ in range(2))
+
+    def call(local, rows, lo, hi):
+        edges = graph.in_ptr, graph.in_src, with_self
+        attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
+
+    z_local = view.aggregate(z.data, call)
+
+    def back(d):
+        turned, d = view.turned, np.ascontiguousarray(d)
+        dot = np.einsum("nhk,nhk->nh", *(v.reshape(len(v), heads, -1).astype(np.float64) for v in (d, out)))
+        dz, dy, leaves = np.empty_like(z.data), np.empty_like(y.data), np.zeros((view.n_parts, a.data.size))
+
+        def rows_back(p, lo, hi):
+            known = z_local, y.data, flat, heads, slope, top, total, dot, d
+            attention2.back_rows(graph.in_ptr, graph.in_src, with_self, *known, dy, leaves[p], lo, hi)
+
+        view.over_parts(rows_back)
+        elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
+
+        def sources_back(local, rows, lo, hi):
+            known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
+            attention2.back_sources(turned.in_ptr, turned.in_src, with_self, *known, rows, dz, lo, hi)
+
+        view.aggregate(d, sources_back, turned)
+        return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
+
+    return made(out, view, (z, y, a), back)

@@ -1,0 +1,146 @@
+"""A training in a file, and back: on any number of ranks, with the same bits.
+
+Weights, the optimiser's state and the history are the same on all ranks, so a
+checkpoint knows nothing of ranks. It knows the graph, though, and how its rows
+lie in parts: these fix the order of dense sums.
+"""
+
+import numpy as np
+
+from hpcmp.comm import together
+from hpcmp.dtypes import GID
+from hpcmp.errors import FormatError, ProgramError
+from hpcmp.hashing import hash_sum
+from hpcmp.io import checkpoint as files
+from hpcmp.nn import config as configs
+from hpcmp.nn.training import History, digest_of
+
+
+def save(training, path, config, rows_digest):
+    """Write a checkpoint of a training. Collective.
+
+    Raises
+    ------
+    FileError
+        It cannot be written. Raised on every rank; an older one is untouched.
+    """
+    graph, x = training.data.view.graph, training.data.x
+    arrays = {f"{files.WEIGHTS}/{name}": w for name, w in training.weights.items()}
+    arrays |= {f"{files.BEST}/{name}": w for name, w in (training.best or {}).items()}
+    for name, kinds in training.state.items():
+        arrays |= {f"{files.OPTIMIZER}/{kind}/{name}": a for kind, a in kinds.items()}
+    attrs = {
+        "seed": training.seed,
+        "n_epochs": training.n_epochs,
+        "n_in": x.width,
+        "n_out": training.data.n_classes,
+        "config": config.tables(),
+        "graph_digest": graph.digest or "",
+        "rows_digest": rows_digest,
+        "digest": digest_of(training.final_weights),
+        "mpi_library": mpi_library(),
+    }
+    files.write_checkpoint(graph.comm, path, attrs, arrays, training.history.columns(), graph.sources)
+
+
+def restore(training, path, config, rows_digest):
+    """Bring a training to where a checkpoint was written. Collective.
+
+    Raises
+    ------
+    FileError, FormatError, ProgramError
+        It cannot be read, is damaged, or of another model, graph or seed.
+        Raised on every rank.
+    """
+    comm = training.data.view.comm
+    head, arrays, columns = files.read_checkpoint(comm, path)
+    with together(comm):
+        _check_same(training, path, head, config, rows_digest)
+        for name, w in weights_in(arrays, files.WEIGHTS, training.parameters, path).items():
+            training.parameters[name].data = w
+        if training.keep_best and head["n_epochs"]:
+            training.best = weights_in(arrays, files.BEST, training.parameters, path)
+        for name, kinds in training.state.items():
+            for kind in kinds:
+                kinds[kind] = _taken(arrays, f"{files.OPTIMIZER}/{kind}/{name}", kinds[kind].shape, path)
+        training.history = _history(columns, path)
+
+
+def final_weights(head, arrays, parameters, path):
+    """The weights that a checkpoint's training would end with now: dict. Local."""
+    selects_best = configs.from_tables(head["config"]).train.select == "best" and head["n_epochs"] > 0
+    return weights_in(arrays, files.BEST if selects_best else files.WEIGHTS, parameters, path)
+
+
+def weights_in(arrays, holder, parameters, path):
+    """The arrays of all parameters from those of a file: dict. Local.
+
+    Raises
+    ------
+    FormatError
+        One is absent, or there are others.
+    """
+    there = {name.partition("/")[2] for name in arrays if name.startswith(f"{holder}/")}
+    if there - set(parameters):
+        raise FormatError(
+            f"{path} is of another model: it has the parameter {min(there - set(parameters))}, "
+            f"this one has {', '.join(parameters)}"
+        )
+    return {name: _taken(arrays, f"{holder}/{name}", p.shape, path) for name, p in parameters.items()}
+
+
+def digest_of_rows(graph):
+    """Which vertex lies in which row and part, as 64 hex digits. Collective."""
+    import hashlib
+
+    gids = np.arange(graph.first_gid, graph.first_gid + graph.n_owned, dtype=GID)
+    sums = graph.comm.allgather(int(hash_sum([gids, graph.order], 5)))
+    return hashlib.sha256(graph.part_start.tobytes() + repr(sum(sums) % 2**64).encode()).hexdigest()
+
+
+def mpi_library():
+    """The MPI library in a line. Local."""
+    from mpi4py import MPI
+
+    return " ".join(MPI.Get_library_version().split("\x00")[0].splitlines()[0].split())
+
+
+def _check_same(training, path, head, config, rows_digest):
+    theirs = configs.from_tables(head["config"])
+    keys = configs.differing(theirs, config)
+    if keys:
+        key = keys[0]
+        there, here = theirs.flat()[key], config.flat()[key]
+        raise ProgramError(
+            f"{path} is of another training: {key} is {there!r} there and {here!r} here; "
+            "go on with that, or begin anew with --force"
+        )
+    graph = training.data.view.graph
+    if head["graph_digest"] != (graph.digest or ""):
+        there, here = head["graph_digest"][:12], (graph.digest or "")[:12]
+        raise ProgramError(
+            f"{path} was made with the graph with digest {there}..., this one has {here}...; "
+            "go on with that graph, or begin anew with --force"
+        )
+    if head["rows_digest"] != rows_digest:
+        raise ProgramError(
+            f"{path} was made with the same graph cut into other parts, which fix the order of sums; "
+            "go on with that file, or begin anew with --force"
+        )
+    if head["seed"] != training.seed:
+        raise FormatError(f"{path} is of seed {head['seed']}, not {training.seed}; was it renamed?")
+
+
+def _taken(arrays, name, shape, path):
+    if name not in arrays:
+        raise FormatError(f"{path} is of another model: it has no {name}")
+    if arrays[name].shape != shape:
+        raise FormatError(f"{path} is of another model: {name} is {arrays[name].shape} there and {shape} here")
+    return arrays[name]
+
+
+def _history(columns, path):
+    try:
+        return History.from_columns(columns)
+    except KeyError as error:
+        raise FormatError(f"{path} has no column {error} of its history; it is damaged") from error

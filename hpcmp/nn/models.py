@@ -1,0 +1,110 @@
+"""Stock models by name: layers one after the other, as the papers' first examples have them.
+
+A kind is a function from widths and options to a layer; `KINDS` is all there is.
+"""
+
+from hpcmp.errors import ProgramError
+from hpcmp.nn.elementwise import dropout, elu, leaky_relu, relu
+from hpcmp.nn.layers import GAT, GCN, GIN, SAGE
+from hpcmp.nn.module import Module
+
+ACTIVATIONS = {"relu": relu, "elu": elu, "leaky_relu": leaky_relu, "none": lambda x: x}
+
+
+class Stack(Module):
+    """Layers one after the other: dropout before each, an activation between.
+
+    Parameters
+    ----------
+    convs : list of Module
+        Called as ``layer(view, x)``. The name is that of torch_geometric's
+        models, whose weights have names that begin with it.
+    """
+
+    def __init__(self, convs, activation=relu, p=0.5):
+        self.convs, self.activation, self.p = list(convs), activation, p
+
+    def __call__(self, view, x):
+        for k, layer in enumerate(self.convs):
+            x = layer(view, dropout(self.activation(x) if k else x, self.p))
+        return x
+
+
+def gcn(n_in, n_out, model, is_last):
+    """A GCN layer and its width. Local."""
+    return GCN(n_in, n_out), n_out
+
+
+def sage(n_in, n_out, model, is_last):
+    """A SAGE layer and its width. Local."""
+    return SAGE(n_in, n_out, model.aggregate), n_out
+
+
+def gin(n_in, n_out, model, is_last):
+    """A GIN layer and its width. Local."""
+    return GIN(n_in, n_out), n_out
+
+
+def gat(n_in, n_out, model, is_last):
+    """A GAT layer and its width: hidden ones of several heads. Local."""
+    heads = 1 if is_last else model.heads
+    return GAT(n_in, n_out, heads), heads * n_out
+
+
+# Another layer becomes a stock model by a function above and a line here.
+KINDS = {"gcn": gcn, "sage": sage, "gin": gin, "gat": gat}
+ACTIVATION_OF = {"gat": "elu"}  # where "auto" is not relu
+
+
+def make(model, n_in, n_out):
+    """A stock model. Local.
+
+    Parameters
+    ----------
+    model : hpcmp.nn.config.Model
+    n_in, n_out : int
+        Width of features, number of classes.
+
+    Raises
+    ------
+    ProgramError
+        There is none of that kind.
+    """
+    check_kind(model.kind)
+    layers, width = [], n_in
+    for k, n in enumerate((*model.hidden, n_out)):
+        layer, width = KINDS[model.kind](width, n, model, k == len(model.hidden))
+        layers.append(layer)
+    named = ACTIVATION_OF.get(model.kind, "relu") if model.activation == "auto" else model.activation
+    return Stack(layers, ACTIVATIONS[named], model.dropout)
+
+
+def check_kind(kind):
+    """Refuse what is no stock model. Local."""
+    if kind not in KINDS:
+        raise ProgramError(f"model.kind = {kind!r} is neither one of {', '.join(KINDS)} nor path/to/file.py:name")
+
+
+def make_own(made, spec, n_in, n_out):
+    """A user's model: what a class or function gives for (n_in, n_out). Local.
+
+    Raises
+    ------
+    ProgramError
+        It fails, gives no Module, or one without parameters.
+    """
+    try:
+        model = made(n_in, n_out)
+    except ProgramError:
+        raise
+    except Exception as error:
+        raise ProgramError(
+            f"{spec} called with (n_in, n_out) = ({n_in}, {n_out}): {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, Module) or not callable(model):
+        raise ProgramError(
+            f"{spec} gives a {type(model).__name__}; a hpcmp.nn.Module that is called with (view, x) is needed"
+        )
+    if not model.parameters():
+        raise ProgramError(f"{spec} has no parameters; layers are found as attributes, set in __init__")
+    return model

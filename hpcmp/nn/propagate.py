@@ -1,0 +1,156 @@
+"""Any learned message: M(h_src, h_dst, e) made of this package's operations, some edges at a time.
+
+The message function runs on the edges of a few rows at once, so that nothing of the size of all edges is kept;
+going back it runs again, as rematerialisation does. It does so twice: along in-edges, for what receivers and
+parameters get, and along the transposed edges, for what senders get, since only then each row's sum has its canonical
+order. Edges that go together are those of a part's rows, up to `EDGES_AT_ONCE`, whoever owns the part.
+"""
+
+import numpy as np
+
+from hpcmp.errors import ProgramError
+from hpcmp.kernels import gather
+from hpcmp.nn.tape import Tensor, gradients, made
+
+EDGES_AT_ONCE = 8192  # a row with more goes alone
+
+
+def propagate(view, message, h, edge=(), aggregate="sum"):
+    """Aggregate of message(src, dst, edge) over in-edges. Collective.
+
+    Parameters
+    ----------
+    view : View
+    message : callable (src, dst, edge) -> Tensor (edges, width)
+        Gets ``h`` of senders and of receivers and the fields of the edges, a
+        row for each of some edges; uses operations of this package.
+    h : Tensor (n_owned, width)
+    edge : tuple of str
+        Edge fields, a column each.
+    aggregate : "sum" or "mean"
+    """
+    if aggregate not in ("sum", "mean"):
+        raise ProgramError(f"aggregate {aggregate!r} is not one of sum, mean")
+    graph = view.graph
+    h_local = view.with_ghosts(h.data)
+    share = (1 / np.maximum(graph.in_degree, 1)).astype(h.data.dtype)[:, None] if aggregate == "mean" else None
+    runs = _runs(view, graph)
+    probe = message(*Chunk(view, graph, 0, 0).tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
+    used, out = _parameters_of(probe), np.empty((len(h.data), probe.width), h.data.dtype)
+
+    def forward(p, lo, hi):
+        for first, end in runs[p]:
+            chunk = Chunk(view, graph, first, end)
+            _sum_edges(chunk, message(*chunk.tensors(h_local, h.data, edge)).data, out[first:end])
+
+    view.over_parts(forward)
+    if share is not None:
+        out *= share
+
+    def back(d):
+        if share is not None:
+            d = d * share
+        turned = view.turned
+        dh = np.zeros_like(h.data)
+        leaves = [np.zeros((view.n_parts, *p.shape), h.data.dtype) for p in used]
+
+        def receivers(p, lo, hi):
+            for first, end in runs[p]:
+                chunk = Chunk(view, graph, first, end)
+                src, dst, e = chunk.tensors(h_local, h.data, edge)
+                found = gradients(message(src, dst, e), d[chunk.rows])
+                if dst in found:
+                    _sum_edges(chunk, found[dst], dh[first:end])
+                for leaf, parameter in zip(leaves, used, strict=True):
+                    if parameter in found:
+                        leaf[p] += found[parameter]
+
+        view.over_parts(receivers)
+        if h.wants_grad:
+            h_turned, d_turned, turned_runs = (
+                view.with_ghosts(h.data, turned),
+                view.with_ghosts(d, turned),
+                _runs(view, turned),
+            )
+
+            def senders(p, lo, hi):
+                for first, end in turned_runs[p]:
+                    chunk = Chunk(view, turned, first, end)
+                    dst, src, e = chunk.tensors(h_turned, h.data, edge)
+                    found = gradients(message(src, dst, e), d_turned[chunk.sources])
+                    if src in found:
+                        mine = np.empty_like(dh[first:end])
+                        _sum_edges(chunk, found[src], mine)
+                        dh[first:end] += mine
+
+            view.over_parts(senders)
+        return (dh, *(view.tree_sum(leaf) for leaf in leaves))
+
+    return made(out, view, (h, *used), back)
+
+
+class Chunk:
+    """In-edges of the rows [first, end), as operations on rows see a view: one part, no other ranks."""
+
+    n_parts, is_training = 1, False
+
+    def __init__(self, view, graph, first, end):
+        self.graph, self.dtype, self.kept = graph, view.dtype, {}
+        self.ptr = graph.in_ptr[first : end + 1] - graph.in_ptr[first]
+        self.at = slice(int(graph.in_ptr[first]), int(graph.in_ptr[end]))
+        self.sources = graph.in_src[self.at]
+        self.rows = np.repeat(np.arange(first, end), np.diff(self.ptr.view(np.int64)))
+        self.part_bounds = np.array([0, len(self.sources)])
+
+    def tensors(self, x_sources, x_rows, edge):
+        """Rows of sources, of receivers, and fields, one for each edge. Local."""
+        fields = [self.graph.edge_fields[name][self.at].astype(self.dtype) for name in edge]
+        e = np.stack(fields, axis=1) if fields else np.zeros((len(self.rows), 0), self.dtype)
+        return (
+            Tensor(x_sources[self.sources], self, True),
+            Tensor(x_rows[self.rows], self, True),
+            Tensor(e, self),
+        )
+
+    def over_parts(self, call):
+        """As `View.over_parts`. Local."""
+        call(0, 0, len(self.sources))
+
+    def tree_sum(self, leaves):
+        """What this chunk alone gives; its part's sum goes on from there. Local."""
+        return leaves[0]
+
+
+def _sum_edges(chunk, m, out):
+    """out[r] = sum of the rows of m of the r-th row's edges."""
+    gather.sum_runs(chunk.ptr, np.ascontiguousarray(m), out)
+
+
+def _runs(view, graph):
+    """For each own part, ranges of its rows with about `EDGES_AT_ONCE` in-edges: list of lists of (first, end)."""
+    key = "runs", id(graph)
+    if key not in view.kept:
+        ptr, found = graph.in_ptr.astype(np.int64), []
+        for lo, hi in zip(view.part_bounds[:-1].tolist(), view.part_bounds[1:].tolist(), strict=True):
+            runs, first = [], lo
+            while first < hi:
+                end = int(np.searchsorted(ptr, ptr[first] + EDGES_AT_ONCE, "right")) - 1
+                end = min(max(end, first + 1), hi)
+                runs.append((first, end))
+                first = end
+            found.append(runs)
+        view.kept[key] = found
+    return view.kept[key]
+
+
+def _parameters_of(m):
+    """Parameters that a result was made of, in the order of their names: list."""
+    found, todo, seen = {}, [m], set()
+    while todo:
+        tensor = todo.pop()
+        if tensor not in seen:
+            seen.add(tensor)
+            todo.extend(tensor.sources)
+            if tensor.view is None and tensor.wants_grad and not tensor.sources:
+                found[tensor.name] = tensor
+    return [found[name] for name in sorted(found)]

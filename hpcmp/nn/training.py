@@ -1,0 +1,268 @@
+"""Training of one model from one seed, epoch by epoch.
+
+An epoch: a forward pass of all vertices, the loss of those of the split "train",
+back, a step of the optimiser; then a pass without dropout for the metrics.
+
+What an epoch does is a function of the weights, the optimiser's state, the seed
+and the epoch's number. So these are all that a restart needs, and a training
+that goes on ends with the bits of one that never stopped.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcmp.comm import raise_together, together
+from hpcmp.errors import ProgramError
+from hpcmp.nn.data import load_features
+from hpcmp.nn.losses import cross_entropy
+from hpcmp.nn.metrics import accuracy
+from hpcmp.nn.tape import backward
+from hpcmp.nn.view import View
+
+COUNTS = ("halo_rows", "halo_bytes")
+
+
+@dataclass
+class History:
+    """What training was like, epoch by epoch; the same on all ranks."""
+
+    loss: list = field(default_factory=list)
+    metrics: list = field(default_factory=list)  # dict of split to accuracy
+    seconds: list = field(default_factory=list)
+    halo_rows: list = field(default_factory=list)  # sent by all ranks
+    halo_bytes: list = field(default_factory=list)
+    wait_s: list = field(default_factory=list)  # of the slowest rank
+    digest: str = ""  # of the final weights
+    _best: tuple = (-1.0, -1)  # metric and number of the best epoch of the first _n_seen
+    _n_seen: int = 0
+
+    @property
+    def n_epochs(self):
+        return len(self.loss)
+
+    @property
+    def best_epoch(self):
+        """The first with the largest metric of "val"; without one the last; -1 of none."""
+        for t in range(self._n_seen, self.n_epochs):
+            value = self.metrics[t].get("val")
+            if value is None or value > self._best[0]:
+                self._best = value, t
+        self._n_seen = self.n_epochs
+        return self._best[1]
+
+    def columns(self):
+        """As arrays by name, one element an epoch: dict. Local."""
+        columns = {"epoch": np.arange(self.n_epochs), "loss": np.array(self.loss, np.float64)}
+        for name in self.metrics[0] if self.metrics else ():
+            columns[f"{name}_accuracy"] = np.array([m[name] for m in self.metrics])
+        columns |= {name: np.array(getattr(self, name), np.int64) for name in COUNTS}
+        return columns | {"wait_s": np.array(self.wait_s, float), "total_s": np.array(self.seconds, float)}
+
+    @classmethod
+    def from_columns(cls, columns):
+        """What `columns` gave. Local."""
+        splits = [name.removesuffix("_accuracy") for name in columns if name.endswith("_accuracy")]
+        rows = [columns[f"{split}_accuracy"].tolist() for split in splits]
+        metrics = [dict(zip(splits, row, strict=True)) for row in zip(*rows, strict=True)]
+        kept = {name: columns[name].tolist() for name in ("loss", *COUNTS, "wait_s")}
+        return cls(metrics=metrics, seconds=columns["total_s"].tolist(), **kept)
+
+
+class Training:
+    """A model on its way. Collective to make and to step.
+
+    Parameters
+    ----------
+    model : Module
+        Called as ``model(view, x)``; gives logits (n_owned, classes).
+    data : hpcmp.nn.data.Data
+    optimizer : Adam or SGD
+    seed : int
+        Of first weights and dropout.
+    keep_best : bool
+        Keep the weights of the best epoch too.
+
+    Attributes
+    ----------
+    weights, state, best : dicts of arrays
+        Of the parameters now; of the optimiser; of the parameters in the
+        best epoch, or None.
+    history : History
+    """
+
+    def __init__(self, model, data, optimizer, *, seed=0, keep_best=False):
+        self.model, self.data, self.optimizer, self.seed = model, data, optimizer, int(seed)
+        self.keep_best, self.best, self.history = keep_best, None, History()
+        self._last_slope = None  # the parameter with the largest gradient of the last epoch, and how large
+        data.view.seed = self.seed
+        model.initialise(data.view)
+        self.parameters = model.parameters()
+        self.state = optimizer.start(self.parameters)
+
+    @property
+    def weights(self):
+        return {name: p.data for name, p in self.parameters.items()}
+
+    @property
+    def final_weights(self):
+        """Those of the best epoch where they are kept, else the last."""
+        return self.best if self.best is not None else self.weights
+
+    @property
+    def n_epochs(self):
+        """Epochs done."""
+        return self.history.n_epochs
+
+    def is_over(self, epochs, patience=0):
+        """Whether all epochs are done, or none has been better for too long. Local."""
+        waited = self.n_epochs - 1 - self.history.best_epoch
+        return self.n_epochs >= epochs or bool(patience and waited >= patience)
+
+    def epoch(self):
+        """One epoch; its row goes into the history. Collective.
+
+        Raises
+        ------
+        ProgramError
+            The loss or a gradient is no number. Raised on every rank, before
+            any weight is changed.
+        """
+        start, view, t = time.perf_counter(), self.data.view, self.n_epochs
+        view.seed, sent = self.seed, dict(view.sent)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # they end as a loss that is no number
+            loss = self.train_once(t)
+            metrics = evaluate(self.model, self.data, t)
+        history = self.history
+        history.loss.append(loss)
+        history.metrics.append(metrics)
+        cost = sent_by_all(view.comm, {name: view.sent[name] - sent[name] for name in sent})
+        history.halo_rows.append(cost["rows"])
+        history.halo_bytes.append(cost["bytes"])
+        history.wait_s.append(cost["wait_s"])
+        history.seconds.append(view.comm.bcast(time.perf_counter() - start))
+        if self.keep_best and history.best_epoch == t:
+            self.best = {name: w.copy() for name, w in self.weights.items()}
+
+    def train_once(self, t):
+        """Forward, back and a step of the optimiser; the loss before it. Collective."""
+        view, data = self.data.view, self.data
+        view.begin(t, True)
+        loss = cross_entropy(self.model(view, data.x), data.labels, data.masks["train"])
+        value = float(loss.data[0, 0])
+        for p in self.parameters.values():
+            p.grad = None
+        backward(loss)
+        slopes = {name: _largest(p.grad) for name, p in self.parameters.items() if p.grad is not None}
+        raise_together(view.comm, self._not_finite(value, slopes))
+        self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
+        self.optimizer.step(self.parameters, self.state, t + 1)
+        return value
+
+    def _not_finite(self, loss, slopes):
+        """The error of a loss or gradient that is no number, or None."""
+        wrong = [name for name, slope in slopes.items() if not np.isfinite(slope)]
+        if np.isfinite(loss) and not wrong:
+            return None
+        text = f"the loss is {loss} in epoch {self.n_epochs}"
+        if wrong:
+            text += f"; the gradient of {wrong[0]} is not finite"
+        if self._last_slope is not None:
+            text += (
+                f"; in the epoch before, the largest gradient was {self._last_slope[1]:.3g}, of {self._last_slope[0]}"
+            )
+        return ProgramError(f"{text}; a smaller learning rate may help")
+
+    def finish(self):
+        """Final weights into the model, their digest into the history. Collective."""
+        final = self.final_weights
+        for name, p in self.parameters.items():
+            p.data = final[name]
+        self.history.digest = digest_of({name: p.whole(final[name]) for name, p in self.parameters.items()})
+        return self.history
+
+
+def run_epochs(training, epochs, *, patience=0, progress=None, after=None, every_s=5.0):
+    """Train on until it is over. Collective.
+
+    Parameters
+    ----------
+    progress : callable (text), optional
+        Called on rank 0 every few seconds.
+    after : callable (), optional
+        Called on all ranks after every epoch.
+    """
+    said, comm = time.perf_counter(), training.data.view.comm
+    while not training.is_over(epochs, patience):
+        training.epoch()
+        if after is not None:
+            after()
+        if progress and comm.rank == 0 and time.perf_counter() - said > every_s:
+            said = time.perf_counter()
+            progress(f"seed {training.seed}, {describe(training.history)}")
+
+
+def describe(history):
+    """The last epoch in a line. Local."""
+    t, metrics = history.n_epochs - 1, history.metrics[-1]
+    shown = "".join(f", {name} {value:.3f}" for name, value in metrics.items())
+    cost = f"{history.seconds[-1]:.3g} s and {history.halo_bytes[-1]} halo bytes an epoch"
+    return f"epoch {t}, loss {history.loss[-1]:.4f}{shown}; {cost}"
+
+
+def evaluate(model, data, epoch=0):
+    """Accuracy of each split, without dropout: dict. Collective."""
+    data.view.begin(epoch, False)
+    logits = model(data.view, data.x).data
+    return {name: accuracy(data.view.comm, logits, data.labels, mask) for name, mask in data.masks.items()}
+
+
+def apply(model, graph, features, normalize, n_in, threads=1):
+    """What a model with weights gives for every vertex. Collective.
+
+    Returns
+    -------
+    logits : (n_owned, classes)
+    sent : dict
+        Rows and bytes of halos of all ranks, seconds waited by the slowest.
+
+    Raises
+    ------
+    ProgramError
+        The graph has no such features. Raised on every rank.
+    """
+    view = View(graph, threads)
+    x = load_features(view, features, normalize)
+    with together(view.comm):
+        if x.width != n_in:
+            raise ProgramError(f"the features {features!r} are {x.width} wide, the model was trained with {n_in}")
+    view.begin(0, False)
+    logits = model(view, x).data
+    return logits, sent_by_all(view.comm, view.sent)
+
+
+def sent_by_all(comm, sent):
+    """Rows and bytes of all ranks, seconds of the slowest: dict. Collective."""
+    rows = comm.allgather(sent)
+    return {name: (max if name == "wait_s" else sum)(row[name] for row in rows) for name in sent}
+
+
+def digest_of(weights):
+    """SHA-256 of all weights by name: 64 hex digits. Local.
+
+    Parameters
+    ----------
+    weights : dict of str to array
+    """
+    h = hashlib.sha256()
+    for name in sorted(weights):
+        h.update(name.encode())
+        h.update(np.ascontiguousarray(weights[name]).tobytes())
+    return h.hexdigest()
+
+
+def _largest(gradient):
+    """Largest of |gradient|; NaN if any is."""
+    return float(np.abs(gradient).max(initial=0.0))

@@ -1,0 +1,162 @@
+"""A graph as layers see it: edges both ways, rows part by part, threads, and where training stands.
+
+Same bits on any ranks and threads: dense work is done part by part, since a
+product of other rows may differ in its last bits; what is summed over all
+vertices is summed over each part and then in a tree over the parts of the
+graph file, whoever owns them; draws are functions of (seed, epoch, call, id).
+"""
+
+from functools import cached_property
+
+import numpy as np
+
+from hpcmp import jit
+from hpcmp.dtypes import LID
+from hpcmp.graph import reversed_edges
+from hpcmp.kernels import csr
+from hpcmp.nn import tree
+from hpcmp.nn.tape import Tensor
+
+
+class View:
+    """A graph for layers; made once, used in every epoch. Collective to build.
+
+    Parameters
+    ----------
+    graph : Graph
+    threads : int
+    seed : int
+        Of dropout and of the first weights.
+    """
+
+    def __init__(self, graph, threads=1, seed=0, dtype=np.float32):
+        self.graph, self.comm, self.seed, self.dtype = graph, graph.comm, int(seed), np.dtype(dtype)
+        self.threads = jit.Threads(threads)
+        first = int(graph.rank_parts[graph.comm.rank])
+        last = int(graph.rank_parts[graph.comm.rank + 1])
+        self.part_bounds = (
+            graph.part_start[first : last + 1] - graph.first_gid if last > first else np.zeros(1, np.int64)
+        )
+        self.first_part = first
+        self.epoch, self.is_training, self.n_draws = 0, False, 0
+        self.kept = {}  # what layers work out of the graph once
+        self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
+
+    @cached_property
+    def turned(self):
+        """The graph with all edges reversed: who hears a row. Made on all ranks at once."""
+        return reversed_edges(self.graph)
+
+    @property
+    def n_owned(self):
+        return self.graph.n_owned
+
+    @property
+    def n_parts(self):
+        """Parts of this rank; some may have no rows."""
+        return len(self.part_bounds) - 1
+
+    def use(self, graph):
+        """Go on with the same rows and other edges or fields. Local."""
+        self.graph, self.kept = graph, {}
+        self.__dict__.pop("turned", None)
+
+    @cached_property
+    def everyone(self):
+        """All owned rows: uint32."""
+        return np.arange(self.n_owned, dtype=LID)
+
+    def tensor(self, data, name=None):
+        """Rows of this rank's vertices as a tensor that never changes. Local."""
+        data = np.ascontiguousarray(data, self.dtype)
+        out = Tensor(data.reshape(len(data), -1), self, name=name)
+        out.is_lasting = True
+        return out
+
+    def begin(self, epoch, is_training):
+        """Start a forward pass: calls of dropout are numbered from here. Local."""
+        self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
+
+    def over_rows(self, call, graph=None):
+        """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
+        graph, rows = graph or self.graph, self.everyone
+        chunks = self._chunks(id(graph), graph.in_ptr, rows)
+        self.threads.run(lambda lo, hi: call(rows, lo, hi), chunks)
+
+    def over_parts(self, call):
+        """call(p, lo, hi) for each of this rank's parts and its rows, by threads. Local."""
+        bounds = self.part_bounds.tolist()
+
+        def some(first, last):
+            for p in range(first, last):
+                if bounds[p] < bounds[p + 1]:
+                    call(p, bounds[p], bounds[p + 1])
+
+        self.threads.run(some, [(p, p + 1) for p in range(self.n_parts)])
+
+    def with_ghosts(self, x, graph=None):
+        """x, and below it the ghosts' rows: (n_local, width). Collective."""
+        graph = graph or self.graph
+        if graph.n_local == graph.n_owned and self.comm.size == 1:
+            return x
+        out = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        out[: graph.n_owned] = x
+        self._count(graph.halo.forward(out))
+        return out
+
+    def aggregate(self, x, call, graph=None):
+        """call(x with ghosts, rows, lo, hi), while ghosts travel and after. Collective."""
+        graph = graph or self.graph
+        if self.comm.size == 1:
+            self.over_rows(lambda rows, lo, hi: call(x, rows, lo, hi), graph)
+            return x
+        local = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        local[: graph.n_owned] = x
+        pending = graph.halo.forward_begin(local)
+        self._run(local, call, graph, graph.interior)
+        graph.halo.forward_end(local, pending)
+        self._count(pending)
+        self._run(local, call, graph, graph.boundary)
+        return local
+
+    def _count(self, pending):
+        self.sent["rows"] += pending.n_rows
+        self.sent["bytes"] += pending.n_bytes
+        self.sent["wait_s"] += pending.wait_s
+
+    def _run(self, local, call, graph, rows):
+        chunks = self._chunks((id(graph), rows is graph.interior), graph.in_ptr, rows)
+        self.threads.run(lambda lo, hi: call(local, rows, lo, hi), chunks)
+
+    def _chunks(self, key, in_ptr, rows):
+        if ("chunks", key) not in self.kept:
+            self.kept["chunks", key] = csr.chunks(in_ptr, rows, self.threads.n_threads)
+        return self.kept["chunks", key]
+
+    def tree_sum(self, leaves):
+        """Sum over all parts of the graph, in a fixed tree. Collective.
+
+        Parameters
+        ----------
+        leaves : (own parts, ...) float array
+            One of each part of this rank, of no rows zeros.
+
+        Returns
+        -------
+        (...) array, the same on all ranks
+        """
+        shape, comm, n_parts = leaves.shape[1:], self.comm, self.graph.n_parts
+        nodes = {(0, self.first_part + k): leaf.reshape(-1) for k, leaf in enumerate(leaves)}
+        nodes = tree.joined(nodes, n_parts)
+        if comm.size > 1:
+            nodes = tree.joined(self._gathered(nodes, int(np.prod(shape)), leaves.dtype), n_parts)
+        return nodes[max(nodes)].reshape(shape)
+
+    def _gathered(self, nodes, size, dtype):
+        """What each rank could not join further, from all ranks."""
+        bounds = self.graph.rank_parts.tolist()
+        listed = [tree.names(a, b, self.graph.n_parts) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        mine = np.array([nodes[name] for name in listed[self.comm.rank]], dtype).reshape(-1, size)
+        found = np.empty((sum(map(len, listed)), size), dtype)
+        self.comm.Allgatherv(mine, [found, [len(names) * size for names in listed]])
+        return dict(zip([name for names in listed for name in names], found, strict=True))

@@ -1,0 +1,154 @@
+"""Weights under the names and in the shapes that torch_geometric's layers have, to and from safetensors.
+
+Ours are (width in, width out), torch's (out, in). A model of stock layers has
+names that ``load_state_dict`` of a torch model with the same attributes takes:
+``convs.0.lin.weight``. Linear layers are named as torch.nn.Linear's; a
+parameter of a user's own keeps its name and shape.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from hpcmp.comm import raise_together
+from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
+from hpcmp.io.h5 import check_is_file
+from hpcmp.nn.layers import GAT, GCN, GIN, SAGE, Linear
+from hpcmp.nn.module import Module, Parameter
+
+# How an array of ours is another's, and back.
+TURNED = (lambda a: a.T, lambda a: a.T)
+FLAT = (lambda a: a.reshape(-1), lambda a: a.reshape(1, -1))
+HEADS = (lambda a: a[None], lambda a: a[0])
+SAME = (lambda a: a, lambda a: a)
+
+# Layer -> name of ours -> (name of theirs, how). A layer inside is named by its own line: "lin" of Linear is
+# lin.weight and lin.bias. A layer that comes later gets a line here.
+NAMES = {
+    Linear: {"weight": ("weight", TURNED), "bias": ("bias", FLAT)},
+    GCN: {"weight": ("lin.weight", TURNED), "bias": ("bias", FLAT)},
+    SAGE: {"neighbours": ("lin_l", None), "own": ("lin_r", None), "pool": ("lin", None)},
+    GIN: {"first": ("nn.0", None), "second": ("nn.2", None)},
+    GAT: {
+        "weight": ("lin.weight", TURNED),
+        "source": ("att_src", HEADS),
+        "target": ("att_dst", HEADS),
+        "bias": ("bias", FLAT),
+    },
+}
+NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the others' files
+
+
+class _Number:
+    """A number of a layer, as if it were a parameter."""
+
+    shape = (1,)
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    @property
+    def data(self):
+        return np.array([getattr(self.owner, self.name)], np.float32)
+
+    @data.setter
+    def data(self, values):
+        setattr(self.owner, self.name, float(values[0]))
+
+
+def names(model):
+    """Name of theirs -> (parameter, how) of all parameters: dict. Local."""
+    return dict(_walk(model, ""))
+
+
+def state_of(model):
+    """Weights as torch_geometric has them: dict of str to array. Local."""
+    return {name: np.ascontiguousarray(there(p.data)) for name, (p, (there, _)) in names(model).items()}
+
+
+def load(model, arrays, path="the file"):
+    """Give a model the weights that `state_of` would. Local.
+
+    Raises
+    ------
+    ProgramError
+        A weight is absent, of another shape or no number, or there are others.
+    """
+    wanted = names(model)
+    odd = [*(set(wanted) - set(arrays)), *(set(arrays) - set(wanted))]
+    if odd:
+        has = "has no" if odd[0] in wanted else "has a"
+        raise ProgramError(f"{path} {has} weight {odd[0]!r}; the model needs {', '.join(wanted)}")
+    for name, (p, (there, back)) in wanted.items():
+        shape = there(p.data).shape
+        if arrays[name].shape != shape:
+            raise ProgramError(f"{path}: {name} is {arrays[name].shape}; the model needs {shape}")
+        if not np.isfinite(arrays[name]).all():
+            raise ProgramError(f"{path}: {name} holds what is no number")
+        p.data = np.ascontiguousarray(back(arrays[name])).astype(p.data.dtype).reshape(p.shape)
+
+
+def read(comm, path):
+    """Arrays of a safetensors file, on all ranks: dict. Collective.
+
+    Raises
+    ------
+    FileError, FormatError, MissingExtraError
+        Raised on every rank.
+    """
+    found, error = None, None
+    if comm.rank == 0:
+        try:
+            found = _read(path)
+        except HpcmpError as caught:
+            error = caught
+    raise_together(comm, error)
+    return comm.bcast(found)
+
+
+def to_bytes(model, facts):
+    """A model's weights as the bytes of a safetensors file. Local.
+
+    Parameters
+    ----------
+    facts : dict of str to str
+        What the file says of itself.
+    """
+    return _safetensors().save(state_of(model), {"format": "pt", **facts})
+
+
+def _read(path):
+    check_is_file(path)
+    try:
+        return _safetensors().load(Path(path).read_bytes())
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors has an exception of its own
+        if isinstance(error, HpcmpError):
+            raise
+        raise FormatError(f"{path} is no safetensors file that can be read: {error}") from error
+
+
+def _safetensors():
+    require("safetensors", "safetensors", "weights as safetensors")
+    return require("safetensors.numpy", "safetensors", "weights as safetensors")
+
+
+def _walk(owner, prefix):
+    table = NAMES.get(type(owner), {})
+    for name, value in vars(owner).items():
+        theirs, how = table.get(name, (name, None))
+        yield from _found(value, f"{prefix}{theirs}", how or SAME)
+    for name, theirs in NUMBERS.get(type(owner), {}).items():
+        if not isinstance(getattr(owner, name), Parameter):
+            yield f"{prefix}{theirs}", (_Number(owner, name), SAME)
+
+
+def _found(value, name, how):
+    if isinstance(value, Parameter):
+        yield name, (value, how)
+    elif isinstance(value, Module):
+        yield from _walk(value, f"{name}.")
+    elif isinstance(value, list | tuple):
+        for k, item in enumerate(value):
+            yield from _found(item, f"{name}.{k}", how)

@@ -1,0 +1,294 @@
+"""`hpcmp train` and `hpcmp infer`: the same weights on any ranks, after any stop, and mistakes told."""
+
+import functools
+import json
+import re
+import signal
+import subprocess
+import time
+import uuid
+
+import jobs
+import launch as launching
+import learning
+import numpy as np
+import pytest
+
+from hpcmp import analysis
+from hpcmp.errors import FormatError
+
+RANKS = (1, 3)
+LONG = 100_000  # epochs that no test waits for
+VARIED = {  # name -> settings
+    "gcn": ["--set", "train.seeds=2"],
+    "threads": ["--set", "train.seeds=2", "--threads", 2],
+    "sage": ["--set", "model.kind=sage", "--set", "train.optimizer=adamw"],
+    "pool": ["--set", "model.kind=sage", "--set", "model.aggregate=pool", "--set", "model.hidden=[5, 4]"],
+    "gin": ["--set", "model.kind=gin", "--set", "train.optimizer=sgd", "--set", "train.momentum=0.9"],
+    "gat": ["--set", "model.kind=gat", "--set", "model.heads=2"],
+    "own": ["--set", "model.kind=@models.py:Net"],
+    "function": ["--set", "model.kind=@models.py:deep"],
+    "best": ["--set", "train.select=best", "--set", "train.patience=3", "--set", "train.lr=0.2"],
+}
+KEYS = {
+    *("program", "params", "n_vertices", "n_edges", "ranks", "threads", "steps", "converged", "seconds", "halo"),
+    *("peak_rss_bytes", "metrics", "values", "digest", "output"),
+}
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    return learning.make(tmp_path_factory.mktemp("learning"))
+
+
+def train(files, output, *options, graph="g.h5"):
+    options = [str(option).replace("@", f"{files}/") for option in options]
+    return ["train", files / "config.toml", files / graph, "-o", output, *options]
+
+
+@pytest.fixture(scope="session")
+def said(files, tmp_path_factory):
+    """``said(ranks)``: folder, and name -> what `hpcmp train --json` printed."""
+
+    @functools.cache
+    def on(ranks):
+        folder = tmp_path_factory.mktemp(f"train-{ranks}-")
+        commands = [train(files, folder / name, *options, "--json") for name, options in VARIED.items()]
+        texts = jobs.run_commands(ranks, commands, folder, timeout=200)
+        return folder, dict(zip(VARIED, map(json.loads, texts), strict=True))
+
+    return on
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_weights_have_the_same_bits_on_any_ranks(said, name):
+    one, three = (said(ranks)[1][name] for ranks in RANKS)
+    assert one["digest"] == three["digest"]
+    assert one["values"] == three["values"]
+    assert one["metrics"] == three["metrics"]
+    assert one["halo"]["bytes"] == 0 < three["halo"]["bytes"]
+
+
+def test_threads_change_no_bit_and_seeds_do(said):
+    _, printed = said(1)
+    assert printed["threads"]["digest"] == printed["gcn"]["digest"]
+    assert len(set(printed["gcn"]["values"]["digests"])) == 2
+    assert printed["own"]["digest"] == printed["function"]["digest"]
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_json_tells_what_was_trained(said, ranks):
+    _, printed = said(ranks)
+    for facts in printed.values():
+        assert set(facts) == KEYS
+        assert facts["ranks"] == ranks and set(facts["seconds"]) == {"read", "compile", "run", "write"}
+    assert printed["gcn"]["steps"] == 24 and printed["gcn"]["params"]["train"]["seeds"] == 2
+    assert set(printed["gcn"]["metrics"]) == {f"{k}_accuracy" for k in ("train", "val", "test")} | {"loss"}
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_the_history_has_a_row_an_epoch_and_seed(said, ranks):
+    folder, printed = said(ranks)
+    found = analysis.open(folder / "gcn" / "history.h5")
+    assert found["seed"].tolist() == [0] * 12 + [1] * 12
+    assert found["epoch"].tolist() == [*range(12), *range(12)]
+    last = found["test_accuracy"][[11, 23]]
+    assert printed["gcn"]["metrics"]["test_accuracy"] == {"mean": last.mean(), "std": last.std()}
+    assert found["loss"][0] > found["loss"][11]
+    assert found["halo_bytes"].sum() == printed["gcn"]["halo"]["bytes"]
+    assert len(found.to_pandas()) == 24
+    xarray = pytest.importorskip("xarray")
+    with xarray.open_dataset(found.path, engine="h5netcdf") as seen:
+        assert seen["loss"].dims == ("row",)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_the_best_epoch_is_what_is_reported_and_kept(said, files, ranks, tmp_path):
+    folder, printed = said(ranks)
+    found, best = analysis.open(folder / "best" / "history.h5"), printed["best"]["values"]["best_epochs"][0]
+    values = found["val_accuracy"]
+    assert best == values.argmax() and printed["best"]["metrics"]["val_accuracy"]["mean"] == values.max()
+    assert len(values) in (12, best + 4)
+    infer = ["infer", folder / "best", files / "g.h5", "-o", tmp_path / "c.h5"]
+    jobs.run_commands(ranks, [infer], tmp_path)
+    assert accuracy(files, tmp_path / "c.h5", "test") == pytest.approx(found["test_accuracy"][best])
+
+
+def accuracy(files, path, split):
+    """Share of the labelled vertices of a split whose class is their label."""
+    rows = [line.split("\t") for line in (files / "g.vertices.tsv").read_text().splitlines()[1:]]
+    given = analysis.open(path)["class"]
+    right = [int(given[int(i)]) == int(label) for i, label, where in rows if where == split and int(label) >= 0]
+    return np.mean(right)
+
+
+@pytest.mark.parametrize("name", ["gcn", "own", "gat"])
+def test_infer_gives_the_classes_that_training_ended_with(said, files, tmp_path, name):
+    folder, printed = said(3)
+    digests = set()
+    for ranks in RANKS:
+        out = tmp_path / f"{ranks}.h5"
+        commands = [["infer", folder / name, files / "g.h5", "--logits", "-o", out, "--json"]]
+        facts = json.loads(jobs.run_commands(ranks, commands, tmp_path)[0])
+        digests.add(facts["digest"])
+        found = analysis.open(out)
+        assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
+        history = analysis.open(folder / name / "history.h5")
+        assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][11])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["gcn", "gin", "best"])
+@pytest.mark.parametrize("first, then", [(1, 3), (3, 1)])
+def test_a_stopped_training_goes_on_with_the_same_bits(said, files, tmp_path, name, first, then):
+    options = VARIED[name]
+    # stopped in the midst of a period of checkpoints; with two seeds, in the second
+    jobs.run_commands(first, [train(files, tmp_path / "run", *options, "--set", "train.epochs=5")], tmp_path)
+    if "train.seeds=2" in options:
+        (tmp_path / "run" / "checkpoint-1.h5").unlink()
+    again = train(files, tmp_path / "run", *options, "--resume", "--json")
+    texts = jobs.run_commands(then, [again, again], tmp_path)
+    for text in texts:  # the second time there is nothing left to do
+        facts = json.loads(text)
+        assert facts["values"]["digests"] == said(1)[1][name]["values"]["digests"]
+        assert facts["metrics"] == said(1)[1][name]["metrics"]
+    whole = analysis.open(said(1)[0] / name / "history.h5")
+    found = analysis.open(tmp_path / "run" / "history.h5")
+    for column in ("seed", "epoch", "loss", "val_accuracy"):
+        assert np.array_equal(found[column], whole[column])
+
+
+@pytest.mark.parametrize("first, then", [(3, 1), (1, 3)])
+def test_a_killed_training_goes_on_with_the_same_bits(files, tmp_path, first, then):
+    run, job = tmp_path / "run", uuid.uuid4().hex
+    argv = train(files, run, "--set", f"train.epochs={LONG}")
+    env = launching.environment({launching.JOB: job})
+    command = launching.command(None if first == 1 else first, "-m", "hpcmp", *argv)
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        path, end = run / "checkpoint-0.h5", time.monotonic() + 60
+        while not (path.exists() and analysis.open(path).n_epochs >= 8) and time.monotonic() < end:
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        launching.kill(job)
+        process.wait()
+    assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL, 137, 9)
+    epochs = analysis.open(path).n_epochs + 6
+    more = ["--set", f"train.epochs={epochs}", "--json"]
+    resumed = jobs.run_commands(then, [train(files, run, *more, "--resume")], tmp_path)
+    whole = jobs.run_commands(then, [train(files, tmp_path / "whole", *more)], tmp_path)
+    assert json.loads(resumed[0])["digest"] == json.loads(whole[0])["digest"]
+    assert not list(run.glob(".*"))
+
+
+# ---------------------------------------------------------------- mistakes
+
+REFUSED = {  # name -> (options of a train, what the message says)
+    "an unknown key": (["--set", "train.epoch=3"], "'train.epoch' is not a key", "train.epochs"),
+    "a value of another type": (["--set", "train.epochs=many"], "train.epochs = 'many' is no whole number"),
+    "no value": (["--set", "train.epochs"], "has no value"),
+    "an unknown model": (["--set", "model.kind=gnn"], "'gnn' is neither one of gcn, sage, gin, gat"),
+    "a model file that is not there": (["--set", "model.kind=@none.py:Net"], r"none\.py does not exist"),
+    "a model that is not there": (["--set", "model.kind=@models.py:Nut"], "has no 'Nut'; its models: Net"),
+    "a model that fails": (["--set", "model.kind=@models.py:broken"], "ValueError: no such width"),
+    "what gives no model": (["--set", "model.kind=@models.py:nothing"], "gives a int"),
+    "what is no model": (["--set", "model.kind=@models.py:number"], "is a int; a Module class"),
+    "an unknown field": (["--set", "data.features=y"], "no vertex field 'y'", "label"),
+    "labels that are no classes": (["--set", "data.labels=x"], "'x' are float32 x 12; one class number"),
+    "a field that is no split": (["--set", "data.split=x"], "the split 'x' is no field of the texts train, val, test"),
+    "no threads": (["--threads", "0"], "--threads 0"),
+    "a folder that holds a training": ([], "--resume", "--force"),
+    "another model": (["--resume", "--set", "model.hidden=[6]"], r"model\.hidden is \[5\] there and \[6\] here"),
+    "another rate": (["--resume", "--set", "train.lr=0.5"], r"train\.lr is 0\.01 there and 0\.5 here"),
+    "weights that are not there": (["--weights", "@none.safetensors"], r"none\.safetensors does not exist"),
+    "weights that are none": (["--weights", "@config.toml"], "no safetensors file"),
+    "a loss that is no number": (["--set", "train.lr=1e38"], "epoch 1", "gradient of convs", "smaller learning rate"),
+    "such a loss with threads": (["--set", "train.lr=1e38", "--threads", "2"], "epoch 1", "gradient of convs"),
+}
+
+
+@pytest.fixture(scope="session")
+def refused(files, tmp_path_factory):
+    @functools.cache
+    def on(ranks):
+        folder = tmp_path_factory.mktemp(f"refused-{ranks}-")
+        runs = {name: folder / f"run-{k}" for k, name in enumerate([*REFUSED, "parts", "graph", "damaged", "infer"])}
+        short = ["--set", "train.epochs=1"]
+        known = ("a folder that holds a training", "another model", "another rate", "parts", "graph", "damaged")
+        jobs.run_commands(ranks, [train(files, runs[name], *short) for name in known], folder)
+        with open(runs["damaged"] / "checkpoint-0.h5", "r+b") as file:
+            file.seek(first_weight(runs["damaged"] / "checkpoint-0.h5"))
+            file.write(b"\x01\x02")
+        (folder / "other").mkdir()
+        learning.write_inputs(folder / "other", seed=1)
+        jobs.run_commands(ranks, [learning.convert(folder / "other")], folder)
+        commands = {name: train(files, runs[name], *options) for name, (options, *_) in REFUSED.items()}
+        commands["parts"] = train(files, runs["parts"], "--resume", graph="five.h5")
+        commands["graph"] = ["train", files / "config.toml", folder / "other" / "g.h5", "-o", runs["graph"], "--resume"]
+        commands["damaged"] = train(files, runs["damaged"], "--resume")
+        commands["infer"] = ["infer", folder, files / "g.h5", "-o", folder / "out.h5"]
+        outcomes = jobs.outcomes_of(ranks, list(commands.values()), folder, timeout=200)
+        return runs, dict(zip(commands, outcomes, strict=True))
+
+    return on
+
+
+def first_weight(path):
+    """Where in a checkpoint the bytes of a weight begin."""
+    import h5py
+
+    with h5py.File(path) as handle:
+        return next(iter(handle["weights"].values())).id.get_offset()
+
+
+MORE = {
+    "parts": ("cut into other parts", "--force"),
+    "graph": (r"graph with digest \w{12}\.\.\., this one has",),
+    "damaged": ("it is damaged",),
+    "infer": ("holds no checkpoint", "hpcmp train"),
+}
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+@pytest.mark.parametrize("name", [*REFUSED, *MORE])
+def test_a_mistake_is_told_once_on_all_ranks(refused, name, ranks):
+    outcome = refused(ranks)[1][name]
+    assert outcome["code"] == 2, outcome
+    (message,) = [line for line in outcome["stderr"][0].splitlines() if not line.startswith("note:")]
+    assert message.startswith("hpcmp: error: ")
+    for pattern in REFUSED[name][1:] if name in REFUSED else MORE[name]:
+        assert re.search(pattern, message), f"the message lacks {pattern!r}: {message}"
+    assert not any(outcome["stderr"][1:])
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(files, tmp_path):
+    run, commands = tmp_path / "run", []
+    commands.append(train(files, run, "--set", "train.lr=1e37", "--set", "train.checkpoint_every=1"))
+    (outcome,) = jobs.outcomes_of(1, commands, tmp_path)
+    assert outcome["code"] == 2
+    found = analysis.open(run / "checkpoint-0.h5")
+    found.check()
+    assert found.n_epochs >= 1
+
+
+def test_a_new_training_replaces_the_old_one_by_force_alone(files, tmp_path):
+    run = tmp_path / "run"
+    short = ["--set", "train.epochs=1"]
+    jobs.run_commands(1, [train(files, run, *short, "--set", "train.seeds=3")], tmp_path)
+    jobs.run_commands(1, [train(files, run, *short, "--force")], tmp_path)
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoint-0.h5", "history.h5"]
+
+
+def test_files_of_training_are_known_to_info_and_refused_elsewhere(said):
+    folder, _ = said(1)
+    run = folder / "gcn"
+    texts = jobs.run_commands(
+        1, [["info", run / "history.h5", "--json"], ["info", run / "checkpoint-1.h5", "--check"]], folder
+    )
+    assert json.loads(texts[0])["n_epochs"] == 24
+    assert "convs.0.weight 12 x 5" in texts[1]
+    with pytest.raises(FormatError, match="hpcmp-history"):
+        analysis.open(run / "history.h5", analysis.ROWS)

@@ -1,0 +1,52 @@
+"""Rows to learn from that do not depend on ranks, and gradients against differences."""
+
+import numpy as np
+from building import build
+from mpi4py import MPI
+
+from hpcmp.nn.tape import Tensor
+from hpcmp.nn.view import View
+
+N_PARTS = 7
+
+
+def views(comm, sample, dtype=np.float32, threads=1, **options):
+    """A view of a sample on this communicator, and of the same parts on this rank alone."""
+    graphs = build(comm, sample, n_parts=N_PARTS, **options), build(MPI.COMM_SELF, sample, n_parts=N_PARTS, **options)
+    return tuple(View(graph, threads, 0, dtype) for graph in graphs)
+
+
+def numbers(view, width, salt=0):
+    """(n_owned, width) numbers between -2 and 2, a function of the vertex."""
+    return 2 * np.sin(view.graph.order[:, None] * 1.7 + np.arange(width) * 2.3 + salt)
+
+
+def rows(view, width, salt=0):
+    """`numbers` as a tensor that wants a gradient."""
+    return Tensor(numbers(view, width, salt).astype(view.dtype), view, True)
+
+
+def error_of_gradient(comm, tensor, loss, step=1e-5, n_checked=10):
+    """Largest difference between a tensor's gradient and central differences of loss(), by the largest of them.
+
+    Rows of a view are moved on one rank at a time, a parameter on all.
+    """
+    worst, largest = 0.0, 1e-30
+    for mover in [None] if tensor.view is None else range(comm.size):
+        mine = mover in (None, comm.rank)
+        flat = tensor.data.reshape(-1)
+        size = comm.bcast(flat.size, root=mover or 0)
+        for place in np.unique(np.linspace(0, size - 1, min(n_checked, size)).astype(int)):
+            ends = []
+            for way in (step, -step):
+                if mine:
+                    before = flat[place]
+                    flat[place] = before + way
+                ends.append(loss())
+                if mine:
+                    flat[place] = before
+            change = (ends[0] - ends[1]) / (2 * step)
+            if mine:
+                worst = max(worst, abs(change - tensor.grad.reshape(-1)[place]))
+                largest = max(largest, abs(change))
+    return max(comm.allgather(worst)) / max(comm.allgather(largest))

@@ -1,0 +1,131 @@
+"""Layers against torch_geometric with the same weights: results and gradients in single precision."""
+
+import numpy as np
+import pytest
+from building import build
+from graphs import GRAPHS
+from mpi4py import MPI
+
+from hpcmp import nn
+from hpcmp.graph import simplified
+from hpcmp.nn.tape import backward
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pyg = pytest.importorskip("torch_geometric.nn", reason="torch_geometric is not installed")
+
+WIDTH = 6
+
+
+def copied(theirs, ours, transpose=True):
+    """Our parameter as theirs."""
+    with torch.no_grad():
+        value = ours.data.T if transpose else ours.data
+        theirs.copy_(torch.from_numpy(np.ascontiguousarray(value)).reshape(theirs.shape))
+    return theirs, ours, transpose
+
+
+def gcn():
+    ours, theirs = nn.GCN(WIDTH, 4), pyg.GCNConv(WIDTH, 4)
+    return ours, theirs, lambda: [copied(theirs.lin.weight, ours.weight), copied(theirs.bias, ours.bias)]
+
+
+def sage(aggregate):
+    ours, theirs = nn.SAGE(WIDTH, 4, aggregate), pyg.SAGEConv(WIDTH, 4, aggr=aggregate)
+    return (
+        ours,
+        theirs,
+        lambda: [
+            copied(theirs.lin_l.weight, ours.neighbours.weight),
+            copied(theirs.lin_l.bias, ours.neighbours.bias),
+            copied(theirs.lin_r.weight, ours.own.weight),
+        ],
+    )
+
+
+def gin():
+    ours = nn.GIN(WIDTH, 4, 5, epsilon=0.25)
+    inner = torch.nn.Sequential(torch.nn.Linear(WIDTH, 5), torch.nn.ReLU(), torch.nn.Linear(5, 4))
+    theirs = pyg.GINConv(inner, eps=0.25)
+    return (
+        ours,
+        theirs,
+        lambda: [
+            copied(inner[0].weight, ours.first.weight),
+            copied(inner[0].bias, ours.first.bias),
+            copied(inner[2].weight, ours.second.weight),
+            copied(inner[2].bias, ours.second.bias),
+        ],
+    )
+
+
+def gat(concat):
+    ours, theirs = nn.GAT(WIDTH, 4, heads=3, concat=concat), pyg.GATConv(WIDTH, 4, heads=3, concat=concat)
+    return (
+        ours,
+        theirs,
+        lambda: [
+            copied(theirs.lin.weight, ours.weight),
+            copied(theirs.att_src, ours.source, False),
+            copied(theirs.att_dst, ours.target, False),
+            copied(theirs.bias, ours.bias),
+        ],
+    )
+
+
+def gatv2():
+    ours, theirs = nn.GATv2(WIDTH, 4, heads=3), pyg.GATv2Conv(WIDTH, 4, heads=3)
+    return (
+        ours,
+        theirs,
+        lambda: [
+            copied(theirs.lin_l.weight, ours.source.weight),
+            copied(theirs.lin_l.bias, ours.source.bias),
+            copied(theirs.lin_r.weight, ours.target.weight),
+            copied(theirs.lin_r.bias, ours.target.bias),
+            copied(theirs.att, ours.attention, False),
+            copied(theirs.bias, ours.bias),
+        ],
+    )
+
+
+PAIRS = {
+    "gcn": gcn,
+    "sage, mean": lambda: sage("mean"),
+    "sage, max": lambda: sage("max"),
+    "gin": gin,
+    "gat": lambda: gat(True),
+    "gat, mean": lambda: gat(False),
+    "gatv2": gatv2,
+}
+
+
+def close(ours, theirs):
+    """Whether two arrays agree within 1e-5 of the largest number."""
+    theirs = theirs.detach().numpy().reshape(ours.shape)
+    return np.abs(ours - theirs).max(initial=0) <= 1e-5 * max(np.abs(theirs).max(initial=0), 1e-3)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("name", ["undirected", "random"])
+def test_results_and_gradients_are_theirs(pair, name):
+    graph = simplified(build(MPI.COMM_SELF, GRAPHS[name], n_parts=3))  # no loops, which GATConv would replace
+    ours, theirs, copy = PAIRS[pair]()
+    view = nn.View(graph)
+    ours.initialise(view)
+    for name_, p in ours.parameters().items():
+        if name_.endswith("bias"):
+            p.data = p.data + np.float32(0.1)
+    copied_pairs = copy()
+    data = (
+        np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    )  # no ties, which theirs share
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), graph.in_rows())))
+    out, expected = ours(view, x), theirs(t, edges)
+    assert close(out.data, expected)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert close(x.grad, t.grad)
+    for parameter, mine, transpose in copied_pairs:
+        assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
