@@ -10,7 +10,7 @@ EXAMPLES = (
     "hpcmp export ranks.h5 --format ldbc                        (id and value, to standard output)",
     "hpcmp export paths.h5 --fields distance --names -o paths.tsv",
     "hpcmp export web.h5 -o web.tsv                             (an edge list: src, dst, fields)",
-    "hpcmp export run -o w.safetensors                          (weights of hpcmp train, as torch_geometric names them)",
+    "hpcmp export run -o w.safetensors                          (weights, as torch_geometric names them)",
 )
 SEPARATORS = {"csv": b",", "tsv": b"\t", "ldbc": b" "}
 FORMATS = (*SEPARATORS, "parquet", "safetensors")

@@ -104,7 +104,7 @@ def check_threads(threads):
 
 
 def open_for(comm, path, names, config):
-    """Open a graph with the vertex fields that are named: (graph, seconds). Collective."""
+    """Open a graph with the named vertex fields: (graph, seconds). Collective."""
     import time
 
     from hpcmp.cli.common import is_file_spec

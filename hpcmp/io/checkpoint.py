@@ -27,7 +27,7 @@ TEXTS = ("graph_digest", "digest", "mpi_library")
 
 
 def write_checkpoint(comm, path, attrs, arrays, columns, sources=()):
-    """Write a checkpoint; the file that was there before stays until it is whole. Collective.
+    """Write a checkpoint; an older file stays until it is whole. Collective.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def load_checkpoint(path):
 
 
 def checkpoint_head(handle, path):
-    """What a checkpoint says of itself, its datasets checked but not read: dict. Local."""
+    """What a checkpoint says of itself, datasets checked, not read: dict. Local."""
     head = {name: h5.attribute(handle, name, int, path=path) for name in COUNTS}
     head |= {name: h5.attribute(handle, name, str, path=path) for name in (*TEXTS, "content", "rows_digest")}
     head["config"] = h5.json_attribute(handle, "config", dict, path=path)

@@ -90,7 +90,7 @@ def weights_in(arrays, holder, parameters, path):
 
 
 def digest_of_rows(graph):
-    """Fingerprint of which vertex lies in which row and part: 64 hex digits. Collective."""
+    """Which vertex lies in which row and part, as 64 hex digits. Collective."""
     import hashlib
 
     gids = np.arange(graph.first_gid, graph.first_gid + graph.n_owned, dtype=GID)
