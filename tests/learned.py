@@ -1,10 +1,11 @@
 """Rows to learn from that do not depend on ranks, and gradients against differences."""
 
 import numpy as np
-from building import build
+from building import build, everywhere
 from mpi4py import MPI
 
-from hpcmp.nn.tape import Tensor
+from hpcmp.nn.elementwise import dropout
+from hpcmp.nn.tape import Tensor, backward
 from hpcmp.nn.view import View
 
 N_PARTS = 7
@@ -24,6 +25,26 @@ def numbers(view, width, salt=0):
 def rows(view, width, salt=0):
     """`numbers` as a tensor that wants a gradient."""
     return Tensor(numbers(view, width, salt).astype(view.dtype), view, True)
+
+
+def bits(view, model, width):
+    """Result and gradients of a model in single precision: by id, and of parameters by name. Rows by id too."""
+    x = rows(view, width)
+    model.initialise(view)
+    view.begin(3, True)
+    out = dropout(model(view, x), 0.25)
+    backward(out, numbers(view, out.width, 1).astype(np.float32))
+    parameters = {
+        name: p.grad.tolist() if p.view is None else everywhere(view.graph, p.grad)
+        for name, p in model.parameters().items()
+    }
+    buffers = {name: b.data.tolist() for name, b in model.buffers().items()}
+    return (
+        everywhere(view.graph, out.data),
+        None if x.grad is None else everywhere(view.graph, x.grad),
+        parameters,
+        buffers,
+    )
 
 
 def error_of_gradient(comm, tensor, loss, step=1e-5, n_checked=10):

@@ -89,9 +89,9 @@ def model_with_weights(path, found=None):
 
     head, arrays, _ = found or files.load_checkpoint(path)
     model = model_maker(config.from_tables(head["config"]))(head["n_in"], head["n_out"])
-    parameters = model.parameters()
-    for name, w in checkpoint.final_weights(head, arrays, parameters, path).items():
-        parameters[name].data = w
+    kept = model.state()
+    for name, w in checkpoint.final_weights(head, arrays, kept, path).items():
+        kept[name].data = w
     return model, head
 
 

@@ -1,7 +1,7 @@
 """Attention over in-edges: a softmax of logits and the sum it weighs, in one pass, and back in two.
 
-The logit of an edge is ``leaky(s[j, h] + t[i, h])`` for head h (GAT), and a row may hear itself first. Only the
-largest logit and the sum of exponentials are kept of a row; backward makes the weights again from them
+The logit of an edge is ``leaky(s[j, h] + t[i, h])`` for head h (GAT). A row may hear itself first, and then not by
+loops. Only the largest logit and the sum of exponentials are kept of a row; backward makes the weights again from them
 (rematerialisation as in H. Mostafa, SAR, MLSys 2022). The running maximum is that of M. Milakov and N. Gimelshein,
 arXiv:1805.02867.
 
@@ -42,7 +42,10 @@ def attend(ptr, src, with_self, z, s, t, slope, rows, out, top, total, lo, hi):
             absorb_row(z, s, t, slope, i, i, heads, width, acc, highest, weight)
         for e in range(ptr[i], ptr[i + ONE]):
             ask_ahead(z, src, e)
-            absorb_row(z, s, t, slope, i, np.uint64(src[e]), heads, width, acc, highest, weight)
+            j = np.uint64(src[e])
+            if with_self and j == i:
+                continue
+            absorb_row(z, s, t, slope, i, j, heads, width, acc, highest, weight)
         for h in range(heads):
             top[i, h], total[i, h] = highest[h], weight[h]
             scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
@@ -96,8 +99,10 @@ def attend_back_rows(ptr, src, with_self, z, s, t, slope, top, total, dot, dout,
                 acc[h] += logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, i, h, width)[1]
         for e in range(ptr[i], ptr[i + ONE]):
             ask_ahead(z, src, e)
+            j = np.uint64(src[e])
+            if with_self and j == i:
+                continue
             for h in range(heads):
-                j = np.uint64(src[e])
                 acc[h] += logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width)[1]
         for h in range(heads):
             dt[i, h] = acc[h]
@@ -121,6 +126,8 @@ def attend_back_sources(ptr, dst, with_self, z, s, t, slope, top, total, dot, do
                 e = ptr[j] + at - (ONE if with_self else ZERO)
                 ask_ahead(dout, dst, e)
                 i = np.uint64(dst[e])
+                if with_self and i == j:
+                    continue
             for h in range(heads):
                 alpha, d = logit_and_gradient(z, s, t, slope, top, total, dot, dout, i, j, h, width)
                 acc_s[h] += d

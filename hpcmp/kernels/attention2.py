@@ -43,6 +43,8 @@ def attend(ptr, src, with_self, z, y, a, heads, slope, rows, out, top, total, lo
             if at >= more:
                 ask_ahead(z, src, ptr[i] + at - more)
                 j = np.uint64(src[ptr[i] + at - more])
+                if with_self and j == i:
+                    continue
             for h in range(heads):
                 first, end = h * width, (h + ONE) * width
                 logit = logit_of(z, y, a, slope, i, j, first, end)
@@ -88,6 +90,8 @@ def back_rows(ptr, src, with_self, z, y, a, heads, slope, top, total, dot, dout,
             if at >= more:
                 ask_ahead(z, src, ptr[i] + at - more)
                 j = np.uint64(src[ptr[i] + at - more])
+                if with_self and j == i:
+                    continue
             for h in range(heads):
                 d = weight_and_gradient(z, y, a, slope, top, total, dot, dout, i, j, h, width)[1]
                 for k in range(h * width, (h + ONE) * width):
@@ -113,6 +117,8 @@ def back_sources(ptr, dst, with_self, z, y, a, heads, slope, top, total, dot, do
             if at >= more:
                 ask_ahead(dout, dst, ptr[j] + at - more)
                 i = np.uint64(dst[ptr[j] + at - more])
+                if with_self and i == j:
+                    continue
             for h in range(heads):
                 alpha, d = weight_and_gradient(z, y, a, slope, top, total, dot, dout, i, j, h, width)
                 for k in range(h * width, (h + ONE) * width):

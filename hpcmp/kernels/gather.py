@@ -27,7 +27,7 @@ def ask_ahead(x, src, e):
 def sum_rows(ptr, src, with_self, weight, before, after, x, rows, out, lo, hi):
     """out[i] = after[i] * sum of weight[e] * before[j] * x[j] over the edges of i.
 
-    With ``with_self`` of itself first, with weight 1.
+    With ``with_self`` of itself first, with weight 1, and then not by loops.
 
     weight, before and after may be empty: ones.
     """
@@ -49,6 +49,8 @@ def sum_rows(ptr, src, with_self, weight, before, after, x, rows, out, lo, hi):
             for e in range(start, stop):
                 ask_ahead(x, src, e)
                 j = np.uint64(src[e])
+                if with_self and j == i:
+                    continue
                 w = (np.float64(weight[e]) if is_weighted else 1.0) * (np.float64(before[j]) if is_scaled else 1.0)
                 for k in range(width):
                     into[k] += w * x[j, k]
@@ -82,8 +84,12 @@ def max_rows(ptr, src, key, x, rows, out, best, lo, hi):
 
 
 @kernel
-def route_rows(ptr, dst, key, best, dout, rows, dx, lo, hi):
-    """dx[j] = sum of dout[i] over those i that took their largest from j."""
+def route_rows(ptr, dst, repeats, key, best, dout, rows, dx, lo, hi):
+    """dx[j] = sum of dout[i] over those i that took their largest from j.
+
+    Of parallel edges the first counts. They are neighbours in the row, or
+    ``repeats`` marks those after the first.
+    """
     width = np.uint64(dout.shape[1])
     acc = np.empty(width, np.float64)
     for r in range(lo, hi):
@@ -91,8 +97,8 @@ def route_rows(ptr, dst, key, best, dout, rows, dx, lo, hi):
         acc[:] = 0.0
         for e in range(ptr[j], ptr[j + ONE]):
             i = np.uint64(dst[e])
-            if e > ptr[j] and dst[e] == dst[e - ONE]:
-                continue  # of parallel edges the first has it
+            if repeats[e] if repeats.size > 0 else e > ptr[j] and dst[e] == dst[e - ONE]:
+                continue
             for k in range(width):
                 if best[i, k] == key[j]:
                     acc[k] += dout[i, k]

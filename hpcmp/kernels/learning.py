@@ -12,6 +12,7 @@ from hpcmp.random import uniform, word
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 DRAWS = np.uint64(4)  # numbers of 16 bits that one random word gives
+HALF = np.uint64(32)  # bits of a word's stream that tell the words of a row apart
 
 
 @inlined
@@ -26,9 +27,8 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
     width = np.uint64(x.shape[1])
     words = (width + DRAWS - ONE) // DRAWS
     for i in range(np.uint64(lo), np.uint64(hi)):
-        first = np.uint64(id[i]) * words
         for q in range(words):
-            bits = word(seed, step, stream, first + q)
+            bits = word(seed, step, (np.uint64(stream) << HALF) + q, id[i])
             for k in range(q * DRAWS, min((q + ONE) * DRAWS, width)):
                 out[i, k] = x[i, k] * scale if is_kept(bits, k, limit) else 0.0
 
@@ -39,7 +39,8 @@ def draw_rows(seed, step, stream, id, bound, out):
     width = np.uint64(out.shape[1])
     for i in range(np.uint64(out.shape[0])):
         for k in range(width):
-            out[i, k] = (2.0 * uniform(seed, step, stream, np.uint64(id[i]) * width + k) - 1.0) * bound
+            # not of id * width + k, which is the same for ids that are 2**64 / width apart
+            out[i, k] = (2.0 * uniform(seed, step, np.uint64(stream) + k, id[i]) - 1.0) * bound
 
 
 @kernel

@@ -2,14 +2,30 @@
 
 from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
 from hpcmp.nn.dense import linear, matvec
-from hpcmp.nn.elementwise import add, concat, dropout, elu, leaky_relu, log_softmax, relu, scale
+from hpcmp.nn.elementwise import (
+    add,
+    concat,
+    dropout,
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    maximum,
+    multiply,
+    relu,
+    scale,
+    sigmoid,
+    tanh,
+)
 from hpcmp.nn.fit import fit
 from hpcmp.nn.gradcheck import gradcheck
+from hpcmp.nn.jumping import JumpingKnowledge
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
 from hpcmp.nn.links import DistMult, Pairs, by_origin, draw_pairs, link_loss, link_scores
 from hpcmp.nn.losses import bce_with_logits, cross_entropy, mse
 from hpcmp.nn.metrics import accuracy, f1, hits_at_k, mrr, roc_auc
-from hpcmp.nn.module import Module, Parameter, Rows
+from hpcmp.nn.module import Buffer, Module, Parameter, Rows
+from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.optim import SGD, Adam, AdamW
 from hpcmp.nn.propagate import propagate
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
@@ -20,6 +36,8 @@ from hpcmp.nn.view import View
 __all__ = [
     "Adam",
     "AdamW",
+    "BatchNorm",
+    "Buffer",
     "Cosine",
     "DistMult",
     "Embedding",
@@ -28,6 +46,8 @@ __all__ = [
     "GCN",
     "GIN",
     "History",
+    "JumpingKnowledge",
+    "LayerNorm",
     "Linear",
     "MessageLayer",
     "Module",
@@ -58,6 +78,7 @@ __all__ = [
     "evaluate",
     "f1",
     "fit",
+    "gelu",
     "gradcheck",
     "gradients",
     "hits_at_k",
@@ -69,14 +90,18 @@ __all__ = [
     "made",
     "matvec",
     "max_neighbours",
+    "maximum",
     "mean_neighbours",
     "mrr",
     "mse",
+    "multiply",
     "propagate",
     "relu",
     "roc_auc",
     "run_epochs",
     "scale",
+    "sigmoid",
     "sum_neighbours",
     "sum_relations",
+    "tanh",
 ]

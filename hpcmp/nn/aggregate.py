@@ -7,7 +7,7 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import attention, attention2, gather
+from hpcmp.kernels import activations, attention, attention2, gather
 from hpcmp.nn.tape import made
 
 NONE = np.zeros(0, np.float32)
@@ -41,7 +41,7 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
         Edge field.
     before, after : Scale, optional
     with_self : bool
-        Every vertex hears itself too, before its neighbours, with weight 1.
+        Every vertex hears itself too, before its neighbours, with weight 1, and then not by loops.
 
     Of features that never change the sum is made once and kept.
     """
@@ -84,7 +84,9 @@ def max_neighbours(x):
     The gradient goes to one neighbour: of those with the largest value, the first in canonical order.
     """
     view, graph = x.view, x.view.graph
-    key = view.kept.setdefault("order", graph.local_order())
+    if "order" not in view.kept:
+        view.kept["order"] = graph.local_order()
+    key = view.kept["order"]
     out, best = np.empty_like(x.data), np.empty(x.shape, np.int64)
 
     def call(local, rows, lo, hi):
@@ -94,15 +96,27 @@ def max_neighbours(x):
 
     def back(d):
         turned, dx = view.turned, np.empty_like(d)
+        if "repeats" not in view.kept:
+            view.kept["repeats"] = _repeats(turned)
+        repeats = view.kept["repeats"]
         where = view.with_ghosts(best, turned)
 
         def route(local, rows, lo, hi):
-            gather.route_rows(turned.in_ptr, turned.in_src, graph.order, where, local, rows, dx, lo, hi)
+            gather.route_rows(turned.in_ptr, turned.in_src, repeats, graph.order, where, local, rows, dx, lo, hi)
 
         view.aggregate(d, route, turned)
         return (dx,)
 
     return made(out, view, (x,), back)
+
+
+def _repeats(graph):
+    """Whether an earlier edge of the row has the same source: bool (n_in,); empty where such edges are neighbours."""
+    if graph.relation is None:
+        return np.zeros(0, np.bool_)
+    repeats = np.ones(graph.n_in, np.bool_)
+    repeats[np.unique(graph.in_rows() * graph.n_local + graph.in_src, return_index=True)[1]] = False
+    return repeats
 
 
 def sum_relations(x, width, weight):
@@ -148,7 +162,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
     slope : float
         Of the leaky ReLU below 0.
     with_self : bool
-        A vertex hears itself too, before its neighbours.
+        A vertex hears itself too, before its neighbours, and then not by loops.
     """
     view, graph, turned = z.view, z.view.graph, z.view.turned
     heads = s.width
@@ -163,7 +177,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
     z_local = view.aggregate(z.data, call)
 
     def back(d):
-        dot = np.einsum("nhk,nhk->nh", *(a.reshape(len(a), heads, -1).astype(np.float64) for a in (d, out)))
+        dot = dot_blocks(view, d, out, np.empty((len(d), heads)))
         dz, ds, dt = np.empty_like(z.data), np.empty_like(s.data), np.empty_like(t.data)
 
         def rows_back(rows, lo, hi):
@@ -206,7 +220,7 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
 
     def back(d):
         turned, d = view.turned, np.ascontiguousarray(d)
-        dot = np.einsum("nhk,nhk->nh", *(v.reshape(len(v), heads, -1).astype(np.float64) for v in (d, out)))
+        dot = dot_blocks(view, d, out, np.empty((len(d), heads)))
         dz, dy, leaves = np.empty_like(z.data), np.empty_like(y.data), np.zeros((view.n_parts, a.data.size))
 
         def rows_back(p, lo, hi):
@@ -224,3 +238,9 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
         return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
 
     return made(out, view, (z, y, a), back)
+
+
+def dot_blocks(view, a, b, out):
+    """out[i, h] = a[i] . b[i] over block h, b of as many rows or one. Local."""
+    view.over_parts(lambda p, lo, hi: activations.dot_blocks(a, b, out, lo, hi))
+    return out

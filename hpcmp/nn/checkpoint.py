@@ -56,24 +56,24 @@ def restore(training, path, config, rows_digest):
     head, arrays, columns = files.read_checkpoint(comm, path)
     with together(comm):
         _check_same(training, path, head, config, rows_digest)
-        for name, w in weights_in(arrays, files.WEIGHTS, training.parameters, path).items():
-            training.parameters[name].data = w
+        for name, w in weights_in(arrays, files.WEIGHTS, training.kept, path).items():
+            training.kept[name].data = w
         if training.keep_best and head["n_epochs"]:
-            training.best = weights_in(arrays, files.BEST, training.parameters, path)
+            training.best = weights_in(arrays, files.BEST, training.kept, path)
         for name, kinds in training.state.items():
             for kind in kinds:
                 kinds[kind] = _taken(arrays, f"{files.OPTIMIZER}/{kind}/{name}", kinds[kind].shape, path)
         training.history = _history(columns, path)
 
 
-def final_weights(head, arrays, parameters, path):
+def final_weights(head, arrays, kept, path):
     """The weights that a checkpoint's training would end with now: dict. Local."""
     selects_best = configs.from_tables(head["config"]).train.select == "best" and head["n_epochs"] > 0
-    return weights_in(arrays, files.BEST if selects_best else files.WEIGHTS, parameters, path)
+    return weights_in(arrays, files.BEST if selects_best else files.WEIGHTS, kept, path)
 
 
-def weights_in(arrays, holder, parameters, path):
-    """The arrays of all parameters from those of a file: dict. Local.
+def weights_in(arrays, holder, kept, path):
+    """The arrays of all parameters and buffers from those of a file: dict. Local.
 
     Raises
     ------
@@ -81,12 +81,11 @@ def weights_in(arrays, holder, parameters, path):
         One is absent, or there are others.
     """
     there = {name.partition("/")[2] for name in arrays if name.startswith(f"{holder}/")}
-    if there - set(parameters):
+    if there - set(kept):
         raise FormatError(
-            f"{path} is of another model: it has the parameter {min(there - set(parameters))}, "
-            f"this one has {', '.join(parameters)}"
+            f"{path} is of another model: it has the parameter {min(there - set(kept))}, this one has {', '.join(kept)}"
         )
-    return {name: _taken(arrays, f"{holder}/{name}", p.shape, path) for name, p in parameters.items()}
+    return {name: _taken(arrays, f"{holder}/{name}", t.shape, path) for name, t in kept.items()}
 
 
 def digest_of_rows(graph):

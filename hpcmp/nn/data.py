@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcmp.comm import together
 from hpcmp.errors import ProgramError
+from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
 from hpcmp.nn.view import View
 
@@ -56,7 +57,7 @@ def load_features(view, name="x", normalize="none"):
     graph = view.graph
     with together(view.comm):
         x = field_of(graph, name)
-        x = x.reshape(len(x), -1)
+        x = columns(x)
         bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if len(bad):
             raise ProgramError(f"vertex {graph.id[bad[0]]} has a feature that is no number in {name!r}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpcmp.comm import collective
-from hpcmp.nn.losses import exact_sum
+from hpcmp.nn.sums import columns, exact_sum
 from hpcmp.nn.tape import Tensor, backward
 from hpcmp.nn.view import View
 
@@ -33,8 +33,9 @@ def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
     if parameters:
         model.initialise(view)
         for p in parameters.values():  # biases that begin as 0 would hide errors
+            p.grad = None
             p.data = p.data + (np.random.default_rng(len(p.name)).uniform(-0.1, 0.1, p.shape) if p.view is None else 0)
-    features = Tensor(np.array(x, np.float64).reshape(len(x), -1), view, True)
+    features = Tensor(columns(np.array(x, np.float64)), view, True)
 
     def weights_of(out):
         ids = graph.id[: graph.n_owned, None].astype(np.float64)

@@ -11,6 +11,7 @@ from hpcmp.nn.aggregate import (
     Scale,
     attend,
     attend_mixed,
+    dot_blocks,
     max_neighbours,
     mean_neighbours,
     sum_neighbours,
@@ -37,8 +38,9 @@ class Linear(Module):
 class GCN(Module):
     """h_i = sum over j in N(i) and i of x_j W / sqrt((d(j) + 1) (d(i) + 1)) + b.
 
-    Source: T. Kipf and M. Welling, ICLR 2017. Transforms first where that
-    narrows the rows that travel.
+    Loops among the edges do not count: every vertex hears itself once. Source:
+    T. Kipf and M. Welling, ICLR 2017. Transforms first where that narrows the
+    rows that travel.
     """
 
     def __init__(self, n_in, n_out, bias=True):
@@ -54,9 +56,15 @@ class GCN(Module):
 
     def _spread(self, view, x):
         if "gcn" not in view.kept:
-            view.kept["gcn"] = Scale(view, 1 / np.sqrt(view.graph.in_degree + 1.0))
+            view.kept["gcn"] = Scale(view, 1 / np.sqrt(1.0 + view.graph.in_degree - n_loops(view.graph)))
         root = view.kept["gcn"]
         return sum_neighbours(x, before=root, after=root, with_self=True)
+
+
+def n_loops(graph):
+    """Edges of every owned row from itself: int64 (n_owned,). Local."""
+    rows = graph.in_rows()
+    return np.bincount(rows[graph.in_src == rows], minlength=graph.n_owned)
 
 
 class SAGE(Module):
@@ -105,8 +113,8 @@ class GAT(Module):
     """h_i = sum over j in N(i) and i of alpha_ji z_j + b, z = x W, for each head.
 
     alpha_ji = softmax over j of leaky(a . z_j + c . z_i). Heads lie side by
-    side, or are averaged with ``concat=False``. Source: P. Velickovic et al.,
-    ICLR 2018.
+    side, or are averaged with ``concat=False``. Loops among the edges do not
+    count. Source: P. Velickovic et al., ICLR 2018.
     """
 
     def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True):
@@ -127,8 +135,8 @@ class GAT(Module):
 class GATv2(Module):
     """h_i = sum over j in N(i) and i of alpha_ji z_j + b, z = x W + w, for each head.
 
-    alpha_ji = softmax over j of a . leaky(z_j + x_i V + v). Source: S. Brody,
-    U. Alon and E. Yahav, ICLR 2022.
+    alpha_ji = softmax over j of a . leaky(z_j + x_i V + v). Loops among the
+    edges do not count. Source: S. Brody, U. Alon and E. Yahav, ICLR 2022.
     """
 
     def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True):
@@ -237,23 +245,15 @@ def weigh_relations(view):
 def dot_heads(z, a):
     """z_i . a for each head: (n_owned, heads). Collective."""
     heads, width = a.shape
-    blocks = z.data.reshape(-1, heads, width)
-    out = _along(blocks, a.data[None])
+    blocks, flat = z.data.reshape(len(z.data), heads, width), a.data.reshape(1, -1)
+    out = dot_blocks(z.view, z.data, flat, np.empty((len(z.data), heads), z.data.dtype))
 
     def back(d):
-        dz = (d[:, :, None] * a.data[None]).reshape(z.shape) if z.wants_grad else None
-        da = sum_over_rows(z.view, (d[:, :, None] * blocks).reshape(len(d), -1)).reshape(heads, width)
+        dz = (d[:, :, None] * a.data).reshape(z.shape) if z.wants_grad else None
+        da = sum_over_rows(z.view, (d[:, :, None] * blocks).reshape(z.shape)).reshape(heads, width)
         return dz, da
 
     return made(out, z.view, (z, a), back)
-
-
-def _along(a, b):
-    """Sum of a * b over the last axis, channel by channel."""
-    out = np.zeros(a.shape[:-1], np.float64)
-    for k in range(a.shape[-1]):
-        out += a[..., k].astype(np.float64) * b[..., k]
-    return out.astype(a.dtype)
 
 
 def mean_heads(x, heads):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from hpcmp.id_order import IdOrder
 from hpcmp.kernels import learning
 from hpcmp.nn.tape import Tensor
 from hpcmp.random import fill_uniform
@@ -20,14 +21,28 @@ class Module:
     """
 
     def parameters(self):
-        """Parameters by dotted name, in the order of their attributes: dict. Local."""
-        return dict(_walk(self, ""))
+        """Parameters by dotted name, in the order of their attributes: dict. Local.
+
+        One that two layers share has the first of its names.
+        """
+        return {name: t for name, t in self.state().items() if isinstance(t, Parameter)}
+
+    def buffers(self):
+        """What training keeps but does not train, by dotted name: dict. Local."""
+        return {name: t for name, t in self.state().items() if isinstance(t, Buffer)}
+
+    def state(self):
+        """Parameters and buffers: all that a trained model is, by dotted name. Local."""
+        found = {}
+        for name, tensor in _walk(self, ""):
+            found.setdefault(tensor, name)
+        return {name: tensor for tensor, name in found.items()}
 
     def initialise(self, view):
         """Draw all first weights, functions of seed, name and place. Local."""
-        for name, parameter in self.parameters().items():
-            parameter.name = name
-            parameter.draw(view, name)
+        for name, tensor in self.state().items():
+            tensor.name = name
+            tensor.draw(view, name)
 
 
 class Parameter(Tensor):
@@ -57,6 +72,36 @@ class Parameter(Tensor):
 
     def whole(self, values):
         """An array like the parameter, as it would lie on one rank. Collective."""
+        return values
+
+    def digested(self, values):
+        """What stands for an array like the parameter in a digest of weights. Collective."""
+        return values
+
+
+class Buffer(Tensor):
+    """Numbers of a module that training changes, but not by a gradient: the same on all ranks.
+
+    Parameters
+    ----------
+    shape : (rows, columns)
+    start : float
+    """
+
+    def __init__(self, shape, start):
+        super().__init__(np.full(shape, start, np.float32))
+        self.start = start
+
+    def draw(self, view, name):
+        """Begin anew. Local."""
+        self.data = np.full(self.data.shape, self.start, view.dtype)
+
+    def whole(self, values):
+        """An array like the buffer, as it would lie on one rank. Collective."""
+        return values
+
+    def digested(self, values):
+        """What stands for an array like the buffer in a digest of weights. Collective."""
         return values
 
 
@@ -93,6 +138,11 @@ class Rows(Parameter):
             out[order] = rows
         return out
 
+    def digested(self, values):
+        """Digest of such rows by ascending id: uint8 (32,). Collective."""
+        by_id = IdOrder(self.view.graph)
+        return np.frombuffer(bytes.fromhex(by_id.digest({"rows": by_id.take(values)})), np.uint8)
+
 
 def _stream(name):
     """A number of a parameter's name."""
@@ -105,7 +155,7 @@ def _walk(owner, prefix):
 
 
 def _found(value, name):
-    if isinstance(value, Parameter):
+    if isinstance(value, Parameter | Buffer):
         yield name, value
     elif isinstance(value, Module):
         yield from _walk(value, f"{name}.")

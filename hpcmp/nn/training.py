@@ -88,8 +88,8 @@ class Training:
     Attributes
     ----------
     weights, state, best : dicts of arrays
-        Of the parameters now; of the optimiser; of the parameters in the
-        best epoch, or None.
+        Of parameters and buffers now; of the optimiser; of parameters and
+        buffers in the best epoch, or None.
     history : History
     """
 
@@ -99,12 +99,12 @@ class Training:
         self._last_slope = None  # the parameter with the largest gradient of the last epoch, and how large
         data.view.seed = self.seed
         model.initialise(data.view)
-        self.parameters = model.parameters()
+        self.parameters, self.kept = model.parameters(), model.state()
         self.state = optimizer.start(self.parameters)
 
     @property
     def weights(self):
-        return {name: p.data for name, p in self.parameters.items()}
+        return {name: t.data for name, t in self.kept.items()}
 
     @property
     def final_weights(self):
@@ -178,9 +178,9 @@ class Training:
     def finish(self):
         """Final weights into the model, their digest into the history. Collective."""
         final = self.final_weights
-        for name, p in self.parameters.items():
-            p.data = final[name]
-        self.history.digest = digest_of({name: p.whole(final[name]) for name, p in self.parameters.items()})
+        for name, t in self.kept.items():
+            t.data = final[name]
+        self.history.digest = digest_of({name: t.digested(final[name]) for name, t in self.kept.items()})
         return self.history
 
 

@@ -15,6 +15,7 @@ from hpcmp.dtypes import LID
 from hpcmp.graph import reversed_edges
 from hpcmp.kernels import csr
 from hpcmp.nn import tree
+from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
 
 
@@ -69,7 +70,7 @@ class View:
     def tensor(self, data, name=None):
         """Rows of this rank's vertices as a tensor that never changes. Local."""
         data = np.ascontiguousarray(data, self.dtype)
-        out = Tensor(data.reshape(len(data), -1), self, name=name)
+        out = Tensor(columns(data), self, name=name)
         out.is_lasting = True
         return out
 
@@ -156,7 +157,8 @@ class View:
         """What each rank could not join further, from all ranks."""
         bounds = self.graph.rank_parts.tolist()
         listed = [tree.names(a, b, self.graph.n_parts) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-        mine = np.array([nodes[name] for name in listed[self.comm.rank]], dtype).reshape(-1, size)
+        here = listed[self.comm.rank]
+        mine = np.array([nodes[name] for name in here], dtype).reshape(len(here), size)
         found = np.empty((sum(map(len, listed)), size), dtype)
         self.comm.Allgatherv(mine, [found, [len(names) * size for names in listed]])
         return dict(zip([name for names in listed for name in names], found, strict=True))

@@ -14,7 +14,8 @@ from hpcmp.comm import raise_together
 from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
 from hpcmp.io.h5 import check_is_file
 from hpcmp.nn.layers import GAT, GCN, GIN, SAGE, Linear
-from hpcmp.nn.module import Module, Parameter
+from hpcmp.nn.module import Buffer, Module, Parameter
+from hpcmp.nn.norms import BatchNorm, LayerNorm
 
 # How an array of ours is another's, and back.
 TURNED = (lambda a: a.T, lambda a: a.T)
@@ -35,6 +36,8 @@ NAMES = {
         "target": ("att_dst", HEADS),
         "bias": ("bias", FLAT),
     },
+    LayerNorm: {"weight": ("weight", FLAT), "bias": ("bias", FLAT)},
+    BatchNorm: {name: (name, FLAT) for name in ("weight", "bias", "running_mean", "running_var")},
 }
 NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the others' files
 
@@ -57,7 +60,7 @@ class _Number:
 
 
 def names(model):
-    """Name of theirs -> (parameter, how) of all parameters: dict. Local."""
+    """Name of theirs -> (parameter or buffer, how) of all: dict. Local."""
     return dict(_walk(model, ""))
 
 
@@ -145,7 +148,7 @@ def _walk(owner, prefix):
 
 
 def _found(value, name, how):
-    if isinstance(value, Parameter):
+    if isinstance(value, Parameter | Buffer):
         yield name, (value, how)
     elif isinstance(value, Module):
         yield from _walk(value, f"{name}.")

@@ -7,7 +7,6 @@ from graphs import GRAPHS
 from mpi4py import MPI
 
 from hpcmp import nn
-from hpcmp.graph import simplified
 from hpcmp.nn.tape import backward
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -106,9 +105,9 @@ def close(ours, theirs):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("name", ["undirected", "random"])
+@pytest.mark.parametrize("name", ["undirected", "random", "all_edges_on_one_rank", "reciprocal"])
 def test_results_and_gradients_are_theirs(pair, name):
-    graph = simplified(build(MPI.COMM_SELF, GRAPHS[name], n_parts=3))  # no loops, which GATConv would replace
+    graph = build(MPI.COMM_SELF, GRAPHS[name], n_parts=3)
     ours, theirs, copy = PAIRS[pair]()
     view = nn.View(graph)
     ours.initialise(view)
@@ -116,9 +115,8 @@ def test_results_and_gradients_are_theirs(pair, name):
         if name_.endswith("bias"):
             p.data = p.data + np.float32(0.1)
     copied_pairs = copy()
-    data = (
-        np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
-    )  # no ties, which theirs share
+    # no ties, which theirs share
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
     x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
     edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), graph.in_rows())))
     out, expected = ours(view, x), theirs(t, edges)
@@ -129,3 +127,51 @@ def test_results_and_gradients_are_theirs(pair, name):
     assert close(x.grad, t.grad)
     for parameter, mine, transpose in copied_pairs:
         assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+ACTIVATIONS = {
+    "gelu": (nn.gelu, torch.nn.functional.gelu),
+    "sigmoid": (nn.sigmoid, torch.sigmoid),
+    "tanh": (nn.tanh, torch.tanh),
+    "elu": (nn.elu, torch.nn.functional.elu),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_theirs(name):
+    view = nn.View(build(MPI.COMM_SELF, GRAPHS["undirected"], n_parts=3))
+    data = np.linspace(-30, 30, view.n_owned * WIDTH).astype(np.float32).reshape(-1, WIDTH)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    ours, theirs = ACTIVATIONS[name]
+    out, expected = ours(x), theirs(t)
+    backward(out, np.ones_like(data))
+    expected.backward(torch.ones_like(t))
+    assert close(out.data, expected) and close(x.grad, t.grad)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize("kind", ["layer", "batch"])
+def test_norms_are_theirs(kind, is_training):
+    view = nn.View(build(MPI.COMM_SELF, GRAPHS["undirected"], n_parts=3))
+    ours, theirs = {
+        "layer": (nn.LayerNorm(WIDTH), torch.nn.LayerNorm(WIDTH)),
+        "batch": (nn.BatchNorm(WIDTH), torch.nn.BatchNorm1d(WIDTH)),
+    }[kind]
+    ours.initialise(view)
+    ours.weight.data = np.linspace(0.5, 1.5, WIDTH, dtype=np.float32)[None]
+    ours.bias.data = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None]
+    copied(theirs.weight, ours.weight), copied(theirs.bias, ours.bias)
+    data = (np.random.default_rng(1).normal(size=(view.n_owned, WIDTH)) * 3 + 2).astype(np.float32)
+    view.begin(0, True)  # a pass that moves what is kept
+    ours(view, nn.Tensor(data * 2, view)), theirs(torch.from_numpy(data * 2))
+    view.begin(1, is_training)
+    theirs.train(is_training)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    out, expected = ours(view, x), theirs(t)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert close(out.data, expected) and close(x.grad, t.grad)
+    assert close(ours.weight.grad, theirs.weight.grad) and close(ours.bias.grad, theirs.bias.grad)
+    if kind == "batch":
+        assert close(ours.running_mean.data, theirs.running_mean) and close(ours.running_var.data, theirs.running_var)

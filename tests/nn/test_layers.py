@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from building import build, everywhere
-from graphs import GRAPHS
-from learned import N_PARTS, numbers, rows, views
+from building import agreed_error, build, everywhere
+from graphs import GRAPHS, sample
+from learned import N_PARTS, bits, rows, views
 
 from hpcmp import nn
+from hpcmp.errors import ProgramError
 from hpcmp.nn import tree
 from hpcmp.nn.tape import backward
 
@@ -48,34 +49,24 @@ LAYERS = {
     "messages": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "mean"),
     "nnconv": lambda: nn.NNConv(WIDTH, 3, nn.Linear(1, 3 * WIDTH), ("weight",)),
 }
-SAMPLES = ("undirected", "zoo", "star", "fewer_than_ranks")
+SAMPLES = ("undirected", "zoo", "star", "fewer_vertices_than_ranks", "empty")
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", [n for n in SAMPLES if n in GRAPHS])
+@pytest.mark.parametrize("name", SAMPLES)
 def test_gradients_are_those_of_differences(comm, layer, name):
     graph = build(comm, GRAPHS[name], n_parts=N_PARTS)
     x = np.sin(graph.order[:, None] * 1.7 + np.arange(WIDTH) * 2.3)
     assert nn.gradcheck(LAYERS[layer](), graph, x, step=1e-6) < 1e-6
 
 
-def bits(view, layer):
-    """Result, and gradients of features and parameters, of a layer in single precision: by id and by name."""
-    model, x = LAYERS[layer](), rows(view, WIDTH)
-    model.initialise(view)
-    view.begin(3, True)
-    out = nn.dropout(model(view, x), 0.25)
-    backward(out, numbers(view, out.width, 1).astype(np.float32))
-    parameters = {name: p.grad.tolist() for name, p in model.parameters().items()}
-    return everywhere(view.graph, out.data), everywhere(view.graph, x.grad), parameters
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_ranks_and_threads_change_no_bit(comm, layer):
     for name in ("undirected", "zoo"):
         many, alone = views(comm, GRAPHS[name])
-        assert bits(many, layer) == bits(alone, layer)
-        assert bits(nn.View(many.graph, threads=3), layer) == bits(alone, layer)
+        expected = bits(alone, LAYERS[layer](), WIDTH)
+        assert bits(many, LAYERS[layer](), WIDTH) == expected
+        assert bits(nn.View(many.graph, threads=3), LAYERS[layer](), WIDTH) == expected
 
 
 def test_the_largest_gives_its_gradient_to_one_neighbour(comm):
@@ -85,6 +76,38 @@ def test_the_largest_gives_its_gradient_to_one_neighbour(comm):
     n_hearing = comm.allreduce(int((many.graph.in_degree > 0).sum()))
     assert comm.allreduce(float(x.grad.sum())) == 2 * n_hearing
     assert np.array_equal(x.grad, np.round(x.grad))
+
+
+@pytest.mark.parametrize("what", ["max", "sum"])
+def test_edges_alike_in_all_but_their_relation_count_as_they_should(comm, what):
+    star = GRAPHS["double_edge"]  # 0 -> 1 three times, 1 -> 2 twice
+    graph = build(comm, star, n_parts=N_PARTS, relation=np.arange(len(star.src)) % 2, relations=("a", "b"))
+    view = nn.View(graph, dtype=np.float64)
+    x = nn.Tensor(np.ones((view.n_owned, 2)), view, True)
+    backward({"max": nn.max_neighbours, "sum": nn.sum_neighbours}[what](x), np.ones((view.n_owned, 2)))
+    expected = (
+        {0: [1.0, 1.0], 1: [1.0, 1.0], 2: [0.0, 0.0]} if what == "max" else {0: [3.0] * 2, 1: [2.0] * 2, 2: [0.0] * 2}
+    )
+    assert everywhere(graph, x.grad) == expected
+
+
+@pytest.mark.parametrize("layer", [nn.GCN, nn.GAT, nn.GATv2])
+def test_a_layer_that_hears_itself_does_so_once_whatever_loops_there_are(comm, layer):
+    ring = [(k, (k + 1) % 7) for k in range(7)]
+    found = []
+    for edges in (ring, [*ring, (2, 2), (2, 2), (5, 5)]):
+        view = nn.View(build(comm, sample(range(7), edges, weight=np.ones(len(edges))), n_parts=N_PARTS))
+        out, dx, parameters, _ = bits(view, layer(WIDTH, 3), WIDTH)
+        found.append([*(np.array([a[k] for k in range(7)]) for a in (out, dx)), *map(np.array, parameters.values())])
+    for one, other in zip(*found):  # the loops move the cuts between parts, and with them some last bits
+        assert np.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_almost_all_may_be_left_out_but_not_all(comm):
+    _, alone = views(comm, GRAPHS["undirected"])
+    alone.begin(0, True)
+    assert np.isfinite(nn.dropout(rows(alone, 3), 0.9999999).data).all()
+    assert "outside [0, 1)" in agreed_error(comm, ProgramError, lambda: nn.dropout(rows(alone, 3), 1.0))
 
 
 def test_dropout_leaves_out_the_same_numbers_on_any_ranks(comm):
