@@ -21,6 +21,7 @@ from hpcmp.nn.dense import linear, matvec, sum_over_rows
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 
@@ -222,7 +223,7 @@ class RGCN(Module):
             self.own = Linear(n_in, n_out, bias)
 
     def __call__(self, graph, x):
-        weigh_relations(graph)
+        weigh_relations(graph, self.n_relations)
         if x is not None:
             return add(sum_relations(linear(x, self.weight), self.n_out, SHARE), self.own(x))
         h = add(sum_relations(self.rows, self.n_out, SHARE), self.own_rows)
@@ -232,12 +233,21 @@ class RGCN(Module):
 SHARE = "1/c"  # edge field: one over how many in-edges of its relation the receiver has
 
 
-def weigh_relations(view):
-    """Give the view's graph the edge field `SHARE`. Collective."""
-    if SHARE in view.graph.edge_fields:
-        return
+def weigh_relations(view, n_relations):
+    """Give the view's graph the edge field `SHARE`. Collective.
+
+    Raises
+    ------
+    ProgramError
+        The graph has another number of relations. Raised on every rank.
+    """
     graph = view.graph
-    key = graph.in_rows() * max(len(graph.relations), 1) + graph.relation
+    if graph.relation is None or len(graph.relations) != n_relations:
+        have = ", ".join(graph.relations) or "one relation without a name"
+        raise alike(f"the layer is of {n_relations} relations, the graph has {len(graph.relations)}: {have}")
+    if SHARE in graph.edge_fields:
+        return
+    key = graph.in_rows() * n_relations + graph.relation
     _, at, count = np.unique(key, return_inverse=True, return_counts=True)
     view.use(with_edge_field(graph, SHARE, (1 / count[at]).astype(np.float32)))
 

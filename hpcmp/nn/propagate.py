@@ -8,8 +8,8 @@ order. Edges that go together are those of a part's rows, up to `EDGES_AT_ONCE`,
 
 import numpy as np
 
-from hpcmp.errors import ProgramError
 from hpcmp.kernels import gather
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import Tensor, gradients, made
 
 EDGES_AT_ONCE = 8192  # a row with more goes alone
@@ -28,10 +28,20 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     edge : tuple of str
         Edge fields, a column each.
     aggregate : "sum" or "mean"
+
+    Raises
+    ------
+    ProgramError
+        No such aggregate or edge field, or dropout within a message. Raised on
+        every rank.
     """
-    if aggregate not in ("sum", "mean"):
-        raise ProgramError(f"aggregate {aggregate!r} is not one of sum, mean")
     graph = view.graph
+    if aggregate not in ("sum", "mean"):
+        raise alike(f"aggregate {aggregate!r} is not one of sum, mean")
+    absent = [name for name in edge if name not in graph.edge_fields]
+    if absent:
+        have = ", ".join(graph.edge_fields) or "none"
+        raise alike(f"the graph has no edge field {absent[0]!r} (it has: {have})")
     h_local = view.with_ghosts(h.data)
     share = (1 / np.maximum(graph.in_degree, 1)).astype(h.data.dtype)[:, None] if aggregate == "mean" else None
     runs = _runs(view, graph)
@@ -92,7 +102,12 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
 class Chunk:
     """In-edges of the rows [first, end), as operations on rows see a view: one part, no other ranks."""
 
-    n_parts, is_training = 1, False
+    n_parts = 1
+
+    @property
+    def is_training(self):
+        """Asked by dropout, whose draws belong to vertices: two passes over an edge would have to agree."""
+        raise alike("dropout within a message is not offered; use it on what the messages are made of")
 
     def __init__(self, view, graph, first, end):
         self.graph, self.dtype, self.kept = graph, view.dtype, {}
