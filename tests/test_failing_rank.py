@@ -8,6 +8,7 @@ import uuid
 
 import jobs
 import launch as launching
+import learning
 import pytest
 
 RANKS = 3
@@ -134,6 +135,32 @@ def test_killed_rank_ends_the_others(killed, kind):
     assert process.returncode != 0
     assert "9" in text or "Kill" in text, f"the launcher does not say why: {text}"
     assert not [pid for pid in pids.values() if alive(pid)]
+
+
+FAULTY = """from hpcmp import nn
+
+
+class Net(nn.Module):
+    def __init__(self, n_in, n_out):
+        self.only, self.n_calls = nn.GCN(n_in, n_out), 0
+
+    def __call__(self, graph, x):
+        self.n_calls += 1
+        if self.n_calls == 11 and graph.comm.rank == 1:  # the sixth epoch: each goes forward twice
+            raise RuntimeError("the lights went out")
+        return self.only(graph, x)
+"""
+
+
+def test_model_that_fails_on_one_rank_ends_all_and_keeps_its_checkpoint(launch, tmp_path):
+    learning.make(tmp_path)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    done = launch(RANKS, "train", "config.toml", "g.h5", "-o", "run", "--set", "model.kind=faulty.py:Net")
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 1
+    assert f"hpcmp: rank 1 of {RANKS} failed, ending all ranks" in done.stderr
+    assert "RuntimeError: the lights went out" in done.stderr and "faulty.py" in done.stderr
+    assert launch(None, "info", "run/checkpoint-0.h5").returncode == 0  # of the fourth epoch
 
 
 def read_pids(process):
