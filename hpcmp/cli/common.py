@@ -21,8 +21,8 @@ def parse_value(text):
     return text
 
 
-def parse_settings(pairs):
-    """``["k=v", ...]`` as a dict. Local.
+def parse_settings(pairs, parse=parse_value, example="NAME=VALUE"):
+    """``["k=v", ...]`` as a dict, each value as ``parse(text)``. Local.
 
     Raises
     ------
@@ -33,8 +33,8 @@ def parse_settings(pairs):
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ProgramError(f"--set {pair!r} has no value; write --set NAME=VALUE")
-        settings[key] = parse_value(value)
+            raise ProgramError(f"--set {pair!r} has no value; write --set {example}")
+        settings[key.strip()] = parse(value)
     return settings
 
 

@@ -9,6 +9,7 @@ def read_config(path, settings=()):
     FileError, ProgramError
         It cannot be read, is no TOML, or has a key or value that is refused.
     """
+    from hpcmp.cli.common import parse_settings
     from hpcmp.errors import ProgramError
     from hpcmp.io.h5 import check_is_file
     from hpcmp.nn import config
@@ -23,29 +24,15 @@ def read_config(path, settings=()):
         config.from_tables(tables)
     except ProgramError as error:
         raise ProgramError(f"{path}: {error}") from error
-    return config.from_tables(tables, parse_toml_settings(settings))
+    return config.from_tables(tables, parse_settings(settings, _toml_value, "train.epochs=100"))
 
 
-def parse_toml_settings(pairs):
-    """``["k=v", ...]`` as a dict, values as TOML has them or else as text. Local.
-
-    Raises
-    ------
-    ProgramError
-        A piece has no ``=``.
-    """
-    from hpcmp.errors import ProgramError
-
-    settings = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise ProgramError(f"--set {pair!r} has no value; write --set train.epochs=100")
-        try:
-            settings[key.strip()] = _toml().loads(f"value = {text}")["value"]
-        except ValueError:
-            settings[key.strip()] = text
-    return settings
+def _toml_value(text):
+    """A value as TOML has it, else as text."""
+    try:
+        return _toml().loads(f"value = {text}")["value"]
+    except ValueError:
+        return text
 
 
 def model_maker(config):
