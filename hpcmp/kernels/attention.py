@@ -46,11 +46,7 @@ def attend(ptr, src, with_self, z, s, t, slope, rows, out, top, total, lo, hi):
             if with_self and j == i:
                 continue
             absorb_row(z, s, t, slope, i, j, heads, width, acc, highest, weight)
-        for h in range(heads):
-            top[i, h], total[i, h] = highest[h], weight[h]
-            scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
-            for k in range(h * width, (h + ONE) * width):
-                out[i, k] = acc[k] * scale
+        write_softmax(i, heads, width, acc, highest, weight, out, top, total)
 
 
 @inlined
@@ -58,16 +54,32 @@ def absorb_row(z, s, t, slope, i, j, heads, width, acc, highest, weight):
     """Take one edge into the running softmax. Local."""
     for h in range(heads):
         logit = leaky(np.float64(s[j, h]) + np.float64(t[i, h]), slope)
-        if logit > highest[h]:
-            scale = math.exp(highest[h] - logit)  # 0 at first
-            weight[h] *= scale
-            for k in range(h * width, (h + ONE) * width):
-                acc[k] *= scale
-            highest[h] = logit
-        w = math.exp(logit - highest[h])
-        weight[h] += w
+        absorb_logit(logit, z, j, h, width, acc, highest, weight)
+
+
+@inlined
+def absorb_logit(logit, z, j, h, width, acc, highest, weight):
+    """Take the logit of one edge and head into the running softmax. Local."""
+    if logit > highest[h]:
+        scale = math.exp(highest[h] - logit)  # 0 at first
+        weight[h] *= scale
         for k in range(h * width, (h + ONE) * width):
-            acc[k] += w * z[j, k]
+            acc[k] *= scale
+        highest[h] = logit
+    w = math.exp(logit - highest[h])
+    weight[h] += w
+    for k in range(h * width, (h + ONE) * width):
+        acc[k] += w * z[j, k]
+
+
+@inlined
+def write_softmax(i, heads, width, acc, highest, weight, out, top, total):
+    """Row i of what `attend` gives, from the running softmax. Local."""
+    for h in range(heads):
+        top[i, h], total[i, h] = highest[h], weight[h]
+        scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
+        for k in range(h * width, (h + ONE) * width):
+            out[i, k] = acc[k] * scale
 
 
 @inlined

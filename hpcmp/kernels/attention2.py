@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from hpcmp.jit import inlined, kernel
-from hpcmp.kernels.attention import leaky
+from hpcmp.kernels.attention import absorb_logit, leaky, write_softmax
 from hpcmp.kernels.gather import ask_ahead
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
@@ -46,23 +46,9 @@ def attend(ptr, src, with_self, z, y, a, heads, slope, rows, out, top, total, lo
                 if with_self and j == i:
                     continue
             for h in range(heads):
-                first, end = h * width, (h + ONE) * width
-                logit = logit_of(z, y, a, slope, i, j, first, end)
-                if logit > highest[h]:
-                    scale = math.exp(highest[h] - logit)  # 0 at first
-                    weight[h] *= scale
-                    for k in range(first, end):
-                        acc[k] *= scale
-                    highest[h] = logit
-                w = math.exp(logit - highest[h])
-                weight[h] += w
-                for k in range(first, end):
-                    acc[k] += w * z[j, k]
-        for h in range(heads):
-            top[i, h], total[i, h] = highest[h], weight[h]
-            scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
-            for k in range(h * width, (h + ONE) * width):
-                out[i, k] = acc[k] * scale
+                logit = logit_of(z, y, a, slope, i, j, h * width, (h + ONE) * width)
+                absorb_logit(logit, z, j, h, width, acc, highest, weight)
+        write_softmax(i, heads, width, acc, highest, weight, out, top, total)
 
 
 @inlined
