@@ -1,7 +1,9 @@
 """Attention whose logits mix sender and receiver before the slope (GATv2), forward and back.
 
-The logit of an edge for head h is ``a[h] . leaky(z[j, h] + y[i, h])``; see `attention` for what is kept and why.
-Source: S. Brody, U. Alon and E. Yahav, ICLR 2022.
+The logit of an edge for head h is ``a[h] . leaky(z[j, h] + y[i, h])`` (S. Brody, U. Alon and E. Yahav, ICLR 2022). Only
+the largest logit and the sum of exponentials are kept of a row; backward makes the weights again from them
+(rematerialisation as in H. Mostafa, SAR, MLSys 2022). The running maximum is that of M. Milakov and N. Gimelshein,
+arXiv:1805.02867.
 
 i: destination row    j: source row    e: edge    h: head    k: channel of all heads
 """
@@ -11,7 +13,7 @@ import math
 import numpy as np
 
 from hpcmp.jit import inlined, kernel
-from hpcmp.kernels.attention import absorb_logit, leaky, write_softmax
+from hpcmp.kernels.attention import leaky
 from hpcmp.kernels.gather import ask_ahead
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
@@ -24,6 +26,31 @@ def logit_of(z, y, a, slope, i, j, first, end):
     for k in range(first, end):
         logit += np.float64(a[k]) * leaky(np.float64(z[j, k]) + np.float64(y[i, k]), slope)
     return logit
+
+
+@inlined
+def absorb_logit(logit, z, j, h, width, acc, highest, weight):
+    """Take the logit of one edge and head into the running softmax. Local."""
+    if logit > highest[h]:
+        scale = math.exp(highest[h] - logit)  # 0 at first
+        weight[h] *= scale
+        for k in range(h * width, (h + ONE) * width):
+            acc[k] *= scale
+        highest[h] = logit
+    w = math.exp(logit - highest[h])
+    weight[h] += w
+    for k in range(h * width, (h + ONE) * width):
+        acc[k] += w * z[j, k]
+
+
+@inlined
+def write_softmax(i, heads, width, acc, highest, weight, out, top, total):
+    """Row i of what `attend` gives, from the running softmax. Local."""
+    for h in range(heads):
+        top[i, h], total[i, h] = highest[h], weight[h]
+        scale = 1.0 / weight[h] if weight[h] > 0.0 else 0.0
+        for k in range(h * width, (h + ONE) * width):
+            out[i, k] = acc[k] * scale
 
 
 @kernel

@@ -84,11 +84,14 @@ def log_softmax(x, out, lo, hi):
 
 
 @kernel
-def exponential(x, out, lo, hi):
-    """out = exp(x)"""
+def log_softmax_back(d, y, out, lo, hi):
+    """out[i] = d[i] - exp(y[i]) * sum of d[i], y the result of `log_softmax`."""
     for i in range(np.uint64(lo), np.uint64(hi)):
-        for k in range(np.uint64(x.shape[1])):
-            out[i, k] = math.exp(x[i, k])
+        total = 0.0
+        for k in range(np.uint64(d.shape[1])):
+            total += d[i, k]
+        for k in range(np.uint64(d.shape[1])):
+            out[i, k] = d[i, k] - math.exp(y[i, k]) * total
 
 
 @kernel

@@ -22,7 +22,7 @@ def one_blas_thread():
 
 def times(view, x, w, bias=None):
     """x @ w, and + bias, part by part: (n_owned, w.shape[1]). Local."""
-    out = np.empty((len(x), w.shape[1]), x.dtype)
+    out = view.empty((len(x), w.shape[1]), x.dtype)
 
     def one(p, lo, hi):
         np.matmul(x[lo:hi], w, out=out[lo:hi])

@@ -11,13 +11,12 @@ from hpcmp.nn.aggregate import (
     Scale,
     attend,
     attend_mixed,
-    dot_blocks,
     max_neighbours,
     mean_neighbours,
     sum_neighbours,
     sum_relations,
 )
-from hpcmp.nn.dense import linear, matvec, sum_over_rows
+from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
@@ -127,7 +126,7 @@ class GAT(Module):
 
     def __call__(self, graph, x):
         z = linear(x, self.weight)
-        h = attend(z, dot_heads(z, self.source), dot_heads(z, self.target), self.slope)
+        h = attend(z, self.source, self.target, self.slope)
         if not self.concat:
             h = mean_heads(h, self.heads)
         return h if self.bias is None else add(h, self.bias)
@@ -250,20 +249,6 @@ def weigh_relations(view, n_relations):
     key = graph.in_rows() * n_relations + graph.relation
     _, at, count = np.unique(key, return_inverse=True, return_counts=True)
     view.use(with_edge_field(graph, SHARE, (1 / count[at]).astype(np.float32)))
-
-
-def dot_heads(z, a):
-    """z_i . a for each head: (n_owned, heads). Collective."""
-    heads, width = a.shape
-    blocks, flat = z.data.reshape(len(z.data), heads, width), a.data.reshape(1, -1)
-    out = dot_blocks(z.view, z.data, flat, np.empty((len(z.data), heads), z.data.dtype))
-
-    def back(d):
-        dz = (d[:, :, None] * a.data).reshape(z.shape) if z.wants_grad else None
-        da = sum_over_rows(z.view, (d[:, :, None] * blocks).reshape(z.shape)).reshape(heads, width)
-        return dz, da
-
-    return made(out, z.view, (z, a), back)
 
 
 def mean_heads(x, heads):

@@ -15,6 +15,7 @@ from hpcmp.dtypes import LID
 from hpcmp.graph import reversed_edges
 from hpcmp.kernels import csr
 from hpcmp.nn import tree
+from hpcmp.nn.memory import Pool
 from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
 
@@ -41,6 +42,7 @@ class View:
         self.first_part = first
         self.epoch, self.is_training, self.n_draws = 0, False, 0
         self.kept = {}  # what layers work out of the graph once
+        self.pool = Pool()
         self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
 
     @cached_property
@@ -66,6 +68,10 @@ class View:
     def everyone(self):
         """All owned rows: uint32."""
         return np.arange(self.n_owned, dtype=LID)
+
+    def empty(self, shape, dtype=None):
+        """An array for a result, of any numbers. Local."""
+        return self.pool.empty(shape, self.dtype if dtype is None else dtype)
 
     def tensor(self, data, name=None):
         """Rows of this rank's vertices as a tensor that never changes. Local."""
@@ -100,7 +106,7 @@ class View:
         graph = graph or self.graph
         if graph.n_local == graph.n_owned and self.comm.size == 1:
             return x
-        out = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        out = self.empty((graph.n_local, *x.shape[1:]), x.dtype)
         out[: graph.n_owned] = x
         self._count(graph.halo.forward(out))
         return out
@@ -111,7 +117,7 @@ class View:
         if self.comm.size == 1:
             self.over_rows(lambda rows, lo, hi: call(x, rows, lo, hi), graph)
             return x
-        local = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        local = self.empty((graph.n_local, *x.shape[1:]), x.dtype)
         local[: graph.n_owned] = x
         pending = graph.halo.forward_begin(local)
         self._run(local, call, graph, graph.interior)
