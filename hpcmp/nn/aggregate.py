@@ -7,7 +7,8 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import activations, attention, attention2, gather
+from hpcmp.kernels import activations, attention, attention2, gather, learning
+from hpcmp.nn.elementwise import drawing
 from hpcmp.nn.tape import made
 
 NONE = np.zeros(0, np.float32)
@@ -150,7 +151,7 @@ def sum_relations(x, width, weight):
     return made(out, view, (x,), back)
 
 
-def attend(z, s, t, slope=0.2, with_self=True):
+def attend(z, s, t, slope=0.2, with_self=True, dropout=0.0):
     """Sum of z over in-edges, weighed by a softmax of logits. Collective.
 
     The logit is leaky(s of the sender + t of the receiver).
@@ -163,15 +164,18 @@ def attend(z, s, t, slope=0.2, with_self=True):
         Of the leaky ReLU below 0.
     with_self : bool
         A vertex hears itself too, before its neighbours, and then not by loops.
+    dropout : float
+        Probability that a weight is left out, after the softmax and in training only; the others are scaled up. Which
+        ones is a function of (seed, epoch, number of this call, ids of both ends, head).
     """
     view, graph, turned = z.view, z.view.graph, z.view.turned
     heads = s.width
     out = np.empty_like(z.data)
     top, total = (np.empty((len(out), heads)) for _ in range(2))
-    s_local = view.with_ghosts(s.data)
+    s_local, drops = view.with_ghosts(s.data), _drops(view, dropout)
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
         attention.attend(*edges, local, s_local, t.data, slope, rows, out, top, total, lo, hi)
 
     z_local = view.aggregate(z.data, call)
@@ -181,17 +185,16 @@ def attend(z, s, t, slope=0.2, with_self=True):
         dz, ds, dt = np.empty_like(z.data), np.empty_like(s.data), np.empty_like(t.data)
 
         def rows_back(rows, lo, hi):
-            edges = graph.in_ptr, graph.in_src, with_self
             attention.attend_back_rows(*edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi)
 
         view.over_rows(rows_back)
         # of receivers elsewhere, what their rows' weights are made of
         known = [view.with_ghosts(a, turned) for a in (t.data, top, total, dot)]
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
         def sources_back(local, rows, lo, hi):
-            edges = turned.in_ptr, turned.in_src, with_self
             attention.attend_back_sources(
-                *edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
+                *back_edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
             )
 
         view.aggregate(np.ascontiguousarray(d), sources_back, turned)
@@ -200,7 +203,7 @@ def attend(z, s, t, slope=0.2, with_self=True):
     return made(out, view, (z, s, t), back)
 
 
-def attend_mixed(z, y, a, slope=0.2, with_self=True):
+def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
     """`attend` with logits a . leaky(z_j + y_i), head by head (GATv2). Collective.
 
     Parameters
@@ -209,11 +212,11 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
     a : parameter (heads, width)
     """
     view, graph, heads = z.view, z.view.graph, a.shape[0]
-    flat, out = a.data.reshape(-1), np.empty_like(z.data)
+    flat, out, drops = a.data.reshape(-1), np.empty_like(z.data), _drops(view, dropout)
     top, total = (np.empty((len(out), heads)) for _ in range(2))
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
         attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
 
     z_local = view.aggregate(z.data, call)
@@ -225,19 +228,35 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
 
         def rows_back(p, lo, hi):
             known = z_local, y.data, flat, heads, slope, top, total, dot, d
-            attention2.back_rows(graph.in_ptr, graph.in_src, with_self, *known, dy, leaves[p], lo, hi)
+            attention2.back_rows(*edges, *known, dy, leaves[p], lo, hi)
 
         view.over_parts(rows_back)
         elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
         def sources_back(local, rows, lo, hi):
             known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
-            attention2.back_sources(turned.in_ptr, turned.in_src, with_self, *known, rows, dz, lo, hi)
+            attention2.back_sources(*back_edges, *known, rows, dz, lo, hi)
 
         view.aggregate(d, sources_back, turned)
         return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
 
     return made(out, view, (z, y, a), back)
+
+
+def _drops(view, p):
+    """Of a graph, what kernels of attention need to leave out weights; see there: callable (graph)."""
+    limit, scale = drawing(p)
+    if not view.is_training or p == 0:
+        return lambda graph: None
+    draws = view.next_draws()
+
+    def of(graph):
+        key = np.empty(graph.n_local, np.uint64)
+        learning.draw_keys(*draws, graph.id, key)
+        return limit, scale, key, graph.id
+
+    return of
 
 
 def dot_blocks(view, a, b, out):

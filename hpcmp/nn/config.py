@@ -29,6 +29,7 @@ class Model:
     kind: str = "gcn"
     hidden: tuple = (16,)  # width of each hidden layer; of GAT, of each of its heads
     dropout: float = 0.5  # before every layer
+    attention_dropout: float = 0.0  # of GAT's weights of edges
     activation: str = "auto"  # between layers: relu, of GAT elu
     heads: int = 8  # of GAT's hidden layers
     aggregate: str = "mean"  # of SAGE
@@ -60,6 +61,7 @@ CHOICES = {
 LEAST = {  # key -> (least value, whether it may be that value)
     "model.hidden": (1, True),
     "model.dropout": (0, True),
+    "model.attention_dropout": (0, True),
     "model.heads": (1, True),
     "train.epochs": (0, True),
     "train.lr": (0, False),
@@ -70,7 +72,7 @@ LEAST = {  # key -> (least value, whether it may be that value)
     "train.seeds": (1, True),
     "train.checkpoint_every": (1, True),
 }
-BELOW = {"model.dropout": 1, "train.momentum": 1}
+BELOW = {"model.dropout": 1, "model.attention_dropout": 1, "train.momentum": 1}
 # Keys by which a training that goes on may differ from what its checkpoint was made with: they change no epoch.
 FREE = ("train.epochs", "train.patience", "train.seed", "train.seeds", "train.checkpoint_every")
 

@@ -48,7 +48,7 @@ def gin(n_in, n_out, model, is_last):
 def gat(n_in, n_out, model, is_last):
     """A GAT layer and its width: hidden ones of several heads. Local."""
     heads = 1 if is_last else model.heads
-    return GAT(n_in, n_out, heads), heads * n_out
+    return GAT(n_in, n_out, heads, dropout=model.attention_dropout), heads * n_out
 
 
 # Another layer becomes a stock model by a function above and a line here.

@@ -9,6 +9,7 @@ from learned import N_PARTS, bits, rows, views
 from hpcmp import nn
 from hpcmp.errors import ProgramError
 from hpcmp.nn import tree
+from hpcmp.nn.aggregate import attend, attend_mixed
 from hpcmp.nn.tape import backward
 
 WIDTH = 5
@@ -46,6 +47,8 @@ LAYERS = {
     "gat": lambda: nn.GAT(WIDTH, 3, heads=2),
     "gat, mean": lambda: nn.GAT(WIDTH, 3, heads=2, concat=False),
     "gatv2": lambda: nn.GATv2(WIDTH, 3, heads=2),
+    "gat, dropout": lambda: nn.GAT(WIDTH, 3, heads=5, concat=False, dropout=0.4),
+    "gatv2, dropout": lambda: nn.GATv2(WIDTH, 3, heads=2, dropout=0.4),
     "messages": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "mean"),
     "nnconv": lambda: nn.NNConv(WIDTH, 3, nn.Linear(1, 3 * WIDTH), ("weight",)),
 }
@@ -126,6 +129,46 @@ def test_dropout_leaves_out_the_same_numbers_on_any_ranks(comm):
     kept = np.array(list(found[0].values()))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(4 / 3))}
     assert abs((kept > 0).mean() - 0.75) < 0.05
+
+
+HEADS, P = 6, 0.375
+
+
+def attended(view, epoch, is_training, v2, p=P):
+    """Of attention whose logits are all alike: of each vertex, what it heard of the others, by their ids and heads."""
+    view.begin(epoch, is_training)
+    x = nn.Tensor(np.eye(8, dtype=view.dtype)[view.graph.id[: view.n_owned]].repeat(HEADS, 0), view, True)
+    x.data = x.data.reshape(view.n_owned, HEADS * 8)
+    zeros = [nn.Tensor(np.zeros((view.n_owned, w), view.dtype), view) for w in (HEADS, HEADS, HEADS * 8)]
+    out = (
+        attend_mixed(x, zeros[2], nn.Parameter((HEADS, 8), "zeros"), dropout=p)
+        if v2
+        else attend(x, zeros[0], zeros[1], dropout=p)
+    )
+    backward(out, np.ones_like(out.data))
+    return everywhere(view.graph, out.data), everywhere(view.graph, x.grad)
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_dropout_of_attention_leaves_out_whole_weights_alike_in_both_directions(comm, v2):
+    everyone = sample(range(8), [(j, i) for j in range(8) for i in range(8) if i != j], weight=np.ones(56))
+    many, alone = views(comm, everyone)
+    kept, share = [], np.float32(1 / 8 / (1 - P))
+    for epoch in range(20):
+        found = attended(many, epoch, True, v2)
+        assert found == attended(alone, epoch, True, v2)
+        weights = np.array([found[0][i] for i in range(8)]).reshape(8, HEADS, 8)  # of receiver, head, sender
+        assert set(np.unique(weights).tolist()) == {0.0, float(share)}  # after the softmax: its sum is of all edges
+        given = np.array([found[1][j] for j in range(8)]).reshape(8, HEADS, 8)  # of sender, head, any channel
+        assert np.allclose(given, weights.sum(axis=0).T[:, :, None], rtol=1e-6)
+        kept.append(weights > 0)
+    kept = np.array(kept, float)  # by epoch, receiver, head, sender
+    assert abs(kept.mean() - (1 - P)) < 0.03
+    for axis in range(4):  # no two of anything have the same draws
+        flat = np.moveaxis(kept, axis, 0).reshape(kept.shape[axis], -1)
+        assert np.abs(np.corrcoef(flat) - np.eye(len(flat))).max() < 0.25
+    assert attended(many, 3, False, v2) == attended(many, 3, True, v2, 0.0) == attended(many, 5, True, v2, 0.0)
+    assert "outside [0, 1)" in agreed_error(comm, ProgramError, lambda: attended(many, 0, True, v2, 1.0))
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5, 8, 13])
