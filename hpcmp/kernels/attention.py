@@ -32,7 +32,7 @@ def leaky(v, slope):
 
 @inlined
 def share_kept(drops, i, j, h):
-    """What the weight of an edge and head is multiplied by: 0 or scale. Local."""
+    """Factor of the weight of an edge and head: 0 or scale. Local."""
     if drops is None:
         return 1.0
     limit, scale, key, id = drops
@@ -101,7 +101,7 @@ def write_softmax(i, heads, width, acc, highest, weight, out, top, total):
 
 @inlined
 def logit_and_gradient(drops, z, s, t, slope, top, total, dot, dout, i, j, h, width):
-    """(weight, derivative by s[j, h] + t[i, h]) of one edge and head. Local.
+    """(weight, derivative by s[j, h] + t[i, h]) of an edge and head. Local.
 
     ``dot[i, h]`` is dout[i, h] . out[i, h].
     """

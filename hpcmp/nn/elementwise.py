@@ -150,7 +150,7 @@ def dropout(x, p):
 
 
 def drawing(p):
-    """What draws of 16 bits must reach to be kept, and the factor of those that do: (uint64, float). Local.
+    """What 16 bits must reach to be kept, and the factor of what is. Local.
 
     Raises
     ------
