@@ -42,7 +42,7 @@ def share_kept(drops, i, j, h):
 
 @kernel
 def attend(ptr, src, with_self, drops, z, s, t, slope, rows, out, top, total, lo, hi):
-    """out[i] = sum of alpha[e, h] * z[j, h] over its edges, alpha a softmax; see ``drops`` above.
+    """out[i] = sum of alpha[e, h] * z[j, h] over its edges, alpha a softmax.
 
     top, total: (n, heads) largest logit of a row, and the sum of exp(logit - top); z and out: (n, heads * width).
     """
