@@ -116,7 +116,7 @@ def _ring(data, graph, n, degree):
         "src": ((gids[:, None] + 1 + np.arange(degree)) % n).reshape(-1).astype(number_dtype(n)),
         "dst": np.repeat(gids, degree).astype(number_dtype(n)),
     }
-    columns |= {name: np.ones(n * degree, a.dtype) for name, a in graph.edge_fields.items()}
+    columns |= {name: np.ones((n * degree, *a.shape[1:]), a.dtype) for name, a in graph.edge_fields.items()}
     if graph.relation is not None:
         columns["relation"] = (np.arange(n * degree) % max(len(graph.relations), 1)).astype(graph.relation.dtype)
     bounds = {"part_start": np.array([0, n]), "rank_parts": np.array([0, 1])}
