@@ -38,6 +38,8 @@ def _toml_value(text):
 def model_maker(config):
     """How to make the model of a configuration: callable (n_in, n_out). Local.
 
+    Of a user's model, its attribute ``made`` is the class or function.
+
     Raises
     ------
     FileError, ProgramError
@@ -56,7 +58,12 @@ def model_maker(config):
         raise ProgramError(
             f"{kind} is a {type(made).__name__}; a Module class, or a function that gives a Module, is needed"
         )
-    return lambda n_in, n_out: models.make_own(made, kind, n_in, n_out)
+
+    def make(n_in, n_out):
+        return models.make_own(made, kind, n_in, n_out)
+
+    make.made = made  # whose code checkpoints know
+    return make
 
 
 def model_with_weights(path, found=None):

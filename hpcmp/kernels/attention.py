@@ -13,6 +13,9 @@ part of row i's sum that came along up edges, and u the weight they had,
 and in the same way ds[j] comes from one row that j's receivers sum. Vertices whose s or t is beyond `PLAIN` take the
 way of logarithms, with the largest logit of the row taken off. A row may hear itself first, and then not by loops.
 
+``drops`` is None, or (limit, scale, keys of receivers, ids of senders): of an edge and head, the weight is left out of
+the sum or scaled up, after the softmax. Which ones is a function of both ends' ids, made again on the way back.
+
 i: destination row    j: source row    e: edge    h: head    k: channel of all heads    p: part
 """
 
@@ -23,8 +26,11 @@ import numpy as np
 from hpcmp.jit import inlined, kernel
 from hpcmp.kernels.gather import ask_ahead
 from hpcmp.kernels.lanes import add_scaled
+from hpcmp.kernels.learning import DRAWS, is_kept
+from hpcmp.random import GOLDEN, mix
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
+OTHER = np.uint64(0xD1342543DE82EF95)  # an odd number unlike GOLDEN: of words of heads
 PLAIN = 250.0  # exp of sums of such numbers, and sums of all rows of those, are doubles without overflow
 # what is known of a receiver going back: two factors of its edges' weights, t, dout . out. Of one that takes the
 # logarithms' way the first is NaN and the second what is to be taken off its logits
@@ -35,6 +41,16 @@ N_KNOWN = 4
 def leaky(v, slope):
     """v, or slope * v where it is negative. Local."""
     return v if v > 0.0 else slope * v
+
+
+@inlined
+def share_kept(drops, i, j, h):
+    """Factor of the weight of an edge and head: 0 or scale. Local."""
+    if drops is None:
+        return 1.0
+    limit, scale, key, id = drops
+    bits = mix(key[i] + np.uint64(id[j]) * GOLDEN + h // DRAWS * OTHER)
+    return scale if is_kept(bits, h, limit) else 0.0
 
 
 @inlined
@@ -52,7 +68,7 @@ def powers(s, slope, out, lo, hi):
 
 
 @kernel
-def attend(ptr, src, with_self, z, s, t, known, slope, rows, out, up, up_weight, top, total, lo, hi):
+def attend(ptr, src, with_self, drops, z, s, t, known, slope, rows, out, up, up_weight, top, total, lo, hi):
     """out[i] = sum of alpha[e, h] * z[j, h] over its edges, alpha a softmax.
 
     z and out: (n, heads * width); known: `powers` of s; up, up_weight: of `out` and of alpha the part of up edges, or
@@ -66,13 +82,15 @@ def attend(ptr, src, with_self, z, s, t, known, slope, rows, out, up, up_weight,
         for h in range(heads):
             highest[h] = 0.0
             factors[h, 0], factors[h, 1] = power(np.float64(t[i, h]), 1.0), power(np.float64(t[i, h]), slope)
-        gather(ptr, src, with_self, z, s, t, known, slope, i, factors, True, highest, acc, weight, up.size > 0)
+        gather(ptr, src, with_self, drops, z, s, t, known, slope, i, factors, True, highest, acc, weight, up.size > 0)
         is_plain = True
         for h in range(heads):
             is_plain = is_plain and weight[0, h] + weight[1, h] >= 0.0
         if not is_plain:
             find_highest(ptr, src, with_self, s, t, slope, i, highest)
-            gather(ptr, src, with_self, z, s, t, known, slope, i, factors, False, highest, acc, weight, up.size > 0)
+            gather(
+                ptr, src, with_self, drops, z, s, t, known, slope, i, factors, False, highest, acc, weight, up.size > 0
+            )
         width = channels // heads
         for h in range(heads):
             all_weight = weight[0, h] + weight[1, h]
@@ -87,7 +105,7 @@ def attend(ptr, src, with_self, z, s, t, known, slope, rows, out, up, up_weight,
 
 
 @inlined
-def gather(ptr, src, with_self, z, s, t, known, slope, i, factors, is_plain, highest, acc, weight, splits):
+def gather(ptr, src, with_self, drops, z, s, t, known, slope, i, factors, is_plain, highest, acc, weight, splits):
     """Sums of row i: of weights, and of rows they weigh, apart for up edges if asked. Local."""
     heads, channels = np.uint64(s.shape[1]), np.uint64(z.shape[1])
     width = channels // heads
@@ -113,7 +131,7 @@ def gather(ptr, src, with_self, z, s, t, known, slope, i, factors, is_plain, hig
                 w = math.exp(leaky(raw, slope) - highest[h])
             weight[1 if is_up else 0, h] += w
             to = channels if is_up and splits else ZERO
-            add_scaled(acc, to, w, z, j, h * width, (h + ONE) * width)
+            add_scaled(acc, to, w * share_kept(drops, i, j, h), z, j, h * width, (h + ONE) * width)
 
 
 @inlined
@@ -158,7 +176,7 @@ def by_logarithms(s, known, i, h, slope):
 
 
 @kernel
-def back_senders(ptr, dst, with_self, z, s, own, source, target, dt, slope, known, dout, rows, dz, ds, lo, hi):
+def back_senders(ptr, dst, with_self, drops, z, s, own, source, target, dt, slope, known, dout, rows, dz, ds, lo, hi):
     """dz[j], that by way of s = z . source and t = z . target too, and ds[j, h].
 
     own: `powers` of s; source, target: one row of all channels; known: of receivers, ghosts too.
@@ -187,7 +205,7 @@ def back_senders(ptr, dst, with_self, z, s, own, source, target, dt, slope, know
                     alpha, is_up = by_logarithms(s[j, h], known, i, h, slope)
                 off[h] += (alpha if is_up else slope * alpha) * known[i, h, 3]
                 to = channels if is_up else ZERO
-                add_scaled(acc, to, alpha, dout, i, h * width, (h + ONE) * width)
+                add_scaled(acc, to, alpha * share_kept(drops, i, j, h), dout, i, h * width, (h + ONE) * width)
         for h in range(heads):
             along = 0.0
             for k in range(h * width, (h + ONE) * width):

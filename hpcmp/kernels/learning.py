@@ -34,6 +34,13 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
 
 
 @kernel
+def draw_keys(seed, step, stream, id, out):
+    """out[i]: a word of (seed, step, stream, id), to draw more from."""
+    for i in range(np.uint64(out.size)):
+        out[i] = word(seed, step, stream, id[i])
+
+
+@kernel
 def draw_rows(seed, step, stream, id, bound, out):
     """out[i, k] uniform in [-bound, bound), a function of id and k."""
     width = np.uint64(out.shape[1])

@@ -7,7 +7,8 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import activations, attention, attention2, gather
+from hpcmp.kernels import activations, attention, attention2, gather, learning
+from hpcmp.nn.elementwise import drawing
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
@@ -152,7 +153,7 @@ def sum_relations(x, width, weight):
     return made(out, view, (x,), back)
 
 
-def attend(z, source, target, slope=0.2, with_self=True):
+def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
     """Sum of z over in-edges, weighed by a softmax of logits, head by head. Collective.
 
     The logit is leaky(source . z_j + target . z_i), j the sender.
@@ -165,6 +166,9 @@ def attend(z, source, target, slope=0.2, with_self=True):
         Of the leaky ReLU below 0; below 1.
     with_self : bool
         A vertex hears itself too, before its neighbours, and then not by loops.
+    dropout : float
+        Probability that a weight is left out, after the softmax and in training only; the others are scaled up. Which
+        ones is a function of (seed, epoch, number of this call, ids of both ends, head).
     """
     view, graph, heads = z.view, z.view.graph, source.shape[0]
     n, dtype, slope = len(z.data), z.data.dtype, float(slope)
@@ -179,8 +183,10 @@ def attend(z, source, target, slope=0.2, with_self=True):
     out, up = view.empty(z.shape, dtype), view.empty(z.shape if wants else (0, z.width), dtype)
     up_weight, top, total = (view.empty((n, heads), np.float64) for _ in range(3))
 
+    drops = _drops(view, dropout)
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
+
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
         attention.attend(*edges, local, s_local, t, known, slope, rows, out, up, up_weight, top, total, lo, hi)
 
     view.aggregate(z.data, call)
@@ -197,9 +203,10 @@ def attend(z, source, target, slope=0.2, with_self=True):
         view.over_parts(receivers)
         theirs = view.with_ghosts(mine, turned)
 
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
+
         def senders(local, rows, lo, hi):
-            edges = turned.in_ptr, turned.in_src, with_self
-            attention.back_senders(*edges, z.data, s, own, *flat, dt, slope, theirs, local, rows, dz, ds, lo, hi)
+            attention.back_senders(*back_edges, z.data, s, own, *flat, dt, slope, theirs, local, rows, dz, ds, lo, hi)
 
         view.aggregate(d, senders, turned)
         leaves = np.zeros((view.n_parts, 2, z.width))
@@ -210,7 +217,7 @@ def attend(z, source, target, slope=0.2, with_self=True):
     return made(out, view, (z, source, target), back)
 
 
-def attend_mixed(z, y, a, slope=0.2, with_self=True):
+def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
     """`attend` with logits a . leaky(z_j + y_i), head by head (GATv2). Collective.
 
     Parameters
@@ -219,11 +226,11 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
     a : parameter (heads, width)
     """
     view, graph, heads = z.view, z.view.graph, a.shape[0]
-    flat, out = a.data.reshape(-1), np.empty_like(z.data)
+    flat, out, drops = a.data.reshape(-1), np.empty_like(z.data), _drops(view, dropout)
     top, total = (np.empty((len(out), heads)) for _ in range(2))
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
         attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
 
     z_local = view.aggregate(z.data, call)
@@ -235,19 +242,35 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
 
         def rows_back(p, lo, hi):
             known = z_local, y.data, flat, heads, slope, top, total, dot, d
-            attention2.back_rows(graph.in_ptr, graph.in_src, with_self, *known, dy, leaves[p], lo, hi)
+            attention2.back_rows(*edges, *known, dy, leaves[p], lo, hi)
 
         view.over_parts(rows_back)
         elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
         def sources_back(local, rows, lo, hi):
             known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
-            attention2.back_sources(turned.in_ptr, turned.in_src, with_self, *known, rows, dz, lo, hi)
+            attention2.back_sources(*back_edges, *known, rows, dz, lo, hi)
 
         view.aggregate(d, sources_back, turned)
         return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
 
     return made(out, view, (z, y, a), back)
+
+
+def _drops(view, p):
+    """Of a graph, what kernels of attention need to leave out weights; see there: callable (graph)."""
+    limit, scale = drawing(p)
+    if not view.is_training or p == 0:
+        return lambda graph: None
+    draws = view.next_draws()
+
+    def of(graph):
+        key = np.empty(graph.n_local, np.uint64)
+        learning.draw_keys(*draws, graph.id, key)
+        return limit, scale, key, graph.id
+
+    return of
 
 
 def dot_blocks(view, a, b, out):

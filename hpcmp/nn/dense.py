@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hpcmp.kernels import learning
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 _BLAS = ThreadpoolController()
@@ -57,8 +58,17 @@ def linear(x, weight, bias=None):
     x : Tensor (n_owned, width)
     weight : parameter (width, out)
     bias : parameter (1, out), optional
+
+    Raises
+    ------
+    ProgramError
+        Widths differ. Raised on every rank.
     """
     view = x.view
+    if x.width != weight.shape[0]:
+        raise alike(
+            f"rows of width {x.width} meet the weight {weight.name or ''} {weight.shape}, for width {weight.shape[0]}"
+        )
     out = times(view, x.data, weight.data, None if bias is None else bias.data)
 
     def back(dy):

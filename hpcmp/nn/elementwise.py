@@ -135,19 +135,30 @@ def dropout(x, p):
         p is outside [0, 1). Raised on every rank.
     """
     view = x.view
-    if not 0 <= p < 1:
-        raise alike(f"dropout p = {p} is outside [0, 1)")
+    limit, scale = drawing(p)
     if not view.is_training or p == 0:
         return x
-    view.n_draws += 1
-    limit = np.uint64(min(round(p * 65536), 65535))
-    factor = x.data.dtype.type(65536 / (65536 - int(limit)))
-    key = np.int64(view.seed), np.int64(view.epoch), np.int64(view.n_draws), view.graph.id
+    key = *view.next_draws(), view.graph.id
+    factor = x.data.dtype.type(scale)
 
     def follow(v):
         return over_parts(view, learning.drop, v, *key, np.ascontiguousarray(v), limit, factor)
 
     return made(follow(x.data), view, (x,), lambda d: (follow(d),))
+
+
+def drawing(p):
+    """What 16 bits must reach to be kept, and the factor of what is. Local.
+
+    Raises
+    ------
+    ProgramError
+        p is outside [0, 1). Raised on every rank.
+    """
+    if not 0 <= p < 1:
+        raise alike(f"dropout p = {p} is outside [0, 1)")
+    limit = min(round(p * 65536), 65535)
+    return np.uint64(limit), 65536 / (65536 - limit)
 
 
 def concat(*tensors):

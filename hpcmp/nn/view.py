@@ -84,6 +84,11 @@ class View:
         """Start a forward pass: calls of dropout are numbered from here. Local."""
         self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
 
+    def next_draws(self):
+        """(seed, epoch, number of this call) for draws by id. Local."""
+        self.n_draws += 1
+        return np.int64(self.seed), np.int64(self.epoch), np.int64(self.n_draws)
+
     def over_rows(self, call, graph=None):
         """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
         graph, rows = graph or self.graph, self.everyone
