@@ -106,7 +106,7 @@ def attend(ptr, src, with_self, drops, z, s, t, known, slope, rows, out, up, up_
 
 @inlined
 def gather(ptr, src, with_self, drops, z, s, t, known, slope, i, factors, is_plain, highest, acc, weight, splits):
-    """Sums of row i: of weights, and of rows they weigh, apart for up edges if asked. Local."""
+    """Sums of row i: of weights and of what they weigh; up edges apart if asked. Local."""
     heads, channels = np.uint64(s.shape[1]), np.uint64(z.shape[1])
     width = channels // heads
     acc[:] = 0.0

@@ -27,7 +27,7 @@ def add_scaled(acc, at, w, x, i, first, end):
         add_scaled_lanes(acc, at + k, w, x, i, k)
         k += MANY
     while k < end:
-        acc[at + k] += w * x[i, k]
+        acc[at + k] += w * np.float64(x[i, k])
         k += ONE
 
 

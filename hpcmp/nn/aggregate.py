@@ -154,7 +154,7 @@ def sum_relations(x, width, weight):
 
 
 def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
-    """Sum of z over in-edges, weighed by a softmax of logits, head by head. Collective.
+    """Sum of z over in-edges, weighed by a softmax of each head. Collective.
 
     The logit is leaky(source . z_j + target . z_i), j the sender.
 
