@@ -106,7 +106,7 @@ def attend(ptr, src, with_self, drops, z, s, t, known, slope, rows, out, up, up_
 
 @inlined
 def gather(ptr, src, with_self, drops, z, s, t, known, slope, i, factors, is_plain, highest, acc, weight, splits):
-    """Sums of row i: of weights and of what they weigh; up edges apart if asked. Local."""
+    """Sums of row i: of weights and what they weigh; up edges apart if asked. Local."""
     heads, channels = np.uint64(s.shape[1]), np.uint64(z.shape[1])
     width = channels // heads
     acc[:] = 0.0
@@ -168,7 +168,7 @@ def back_receivers(dout, out, up, up_weight, t, slope, top, total, dt, known, lo
 
 @inlined
 def by_logarithms(s, known, i, h, slope):
-    """(alpha, is_up) by logarithms of an edge whose sender or receiver is out of the plain range. Local."""
+    """(alpha, is_up) of an edge with an end that is out of the plain range. Local."""
     raw = np.float64(s) + known[i, h, 2]
     is_off = known[i, h, 0] != known[i, h, 0]
     off = known[i, h, 1] if is_off else known[i, h, 2] - math.log(known[i, h, 0])

@@ -10,7 +10,6 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hpcmp.kernels import learning
-from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 _BLAS = ThreadpoolController()
@@ -21,12 +20,20 @@ def one_blas_thread():
     return _BLAS.limit(limits=1, user_api="blas")
 
 
-def times(view, x, w, bias=None):
-    """x @ w, and + bias, part by part: (n_owned, w.shape[1]). Local."""
-    out = view.empty((len(x), w.shape[1]), x.dtype)
+def times(view, *pairs, bias=None):
+    """Sum of x @ w over pairs (x, w), + bias, part by part. Local.
+
+    Returns
+    -------
+    (n_owned, w.shape[1]) array
+    """
+    out = view.empty((len(pairs[0][0]), pairs[0][1].shape[1]), pairs[0][0].dtype)
 
     def one(p, lo, hi):
+        x, w = pairs[0]
         np.matmul(x[lo:hi], w, out=out[lo:hi])
+        for x, w in pairs[1:]:
+            out[lo:hi] += x[lo:hi] @ w
         if bias is not None:
             out[lo:hi] += bias
 
@@ -37,10 +44,10 @@ def times(view, x, w, bias=None):
 
 def transposed_times(view, x, dy):
     """x^T @ dy over all rows of all ranks: (x.shape[1], dy.shape[1]). Collective."""
-    leaves = np.zeros((view.n_parts, x.shape[1], dy.shape[1]), x.dtype)
     with one_blas_thread():
-        view.over_parts(lambda p, lo, hi: np.matmul(x[lo:hi].T, dy[lo:hi], out=leaves[p]))
-    return view.tree_sum(leaves)
+        return view.tree_sum_of(
+            lambda p, lo, hi, out: np.matmul(x[lo:hi].T, dy[lo:hi], out=out), (x.shape[1], dy.shape[1]), x.dtype
+        )
 
 
 def sum_over_rows(view, x):
@@ -58,25 +65,30 @@ def linear(x, weight, bias=None):
     x : Tensor (n_owned, width)
     weight : parameter (width, out)
     bias : parameter (1, out), optional
-
-    Raises
-    ------
-    ProgramError
-        Widths differ. Raised on every rank.
     """
-    view = x.view
-    if x.width != weight.shape[0]:
-        raise alike(
-            f"rows of width {x.width} meet the weight {weight.name or ''} {weight.shape}, for width {weight.shape[0]}"
-        )
-    out = times(view, x.data, weight.data, None if bias is None else bias.data)
+    return linear_sum(((x, weight),), bias)
+
+
+def linear_sum(pairs, bias=None):
+    """Sum of x @ weight over pairs (x, weight), + bias, of every row. Collective.
+
+    Parameters
+    ----------
+    pairs : sequence of (Tensor (n_owned, width), parameter (width, out))
+    bias : parameter (1, out), optional
+    """
+    view, wants = pairs[0][0].view, [x.wants_grad for x, _ in pairs]
+    given = [(x.data, w.data) for x, w in pairs]
+    out = times(view, *given, bias=None if bias is None else bias.data)
 
     def back(dy):
-        dx = times(view, dy, weight.data.T) if x.wants_grad else None
-        dw = transposed_times(view, x.data, dy)
-        return (dx, dw) if bias is None else (dx, dw, sum_over_rows(view, dy))
+        found = []
+        for (x, w), x_wants in zip(given, wants, strict=True):
+            found += [times(view, (dy, w.T)) if x_wants else None, transposed_times(view, x, dy)]
+        return tuple(found) if bias is None else (*found, sum_over_rows(view, dy))
 
-    return made(out, view, (x, weight) if bias is None else (x, weight, bias), back)
+    sources = [t for pair in pairs for t in pair]
+    return made(out, view, sources if bias is None else (*sources, bias), back)
 
 
 def matvec(x, matrices):

@@ -16,7 +16,7 @@ from hpcmp.nn.aggregate import (
     sum_neighbours,
     sum_relations,
 )
-from hpcmp.nn.dense import linear, matvec
+from hpcmp.nn.dense import linear, linear_sum, matvec
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
@@ -89,9 +89,9 @@ class SAGE(Module):
             h = gather(linear(x, self.neighbours.weight))
             if self.neighbours.bias is not None:
                 h = add(h, self.neighbours.bias)
-        else:
-            h = self.neighbours(gather(x if self.pool is None else relu(self.pool(x))))
-        return add(h, self.own(x))
+            return add(h, self.own(x))
+        heard = gather(x if self.pool is None else relu(self.pool(x)))
+        return linear_sum(((heard, self.neighbours.weight), (x, self.own.weight)), self.neighbours.bias)
 
 
 class GIN(Module):

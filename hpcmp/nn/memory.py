@@ -9,8 +9,8 @@ import threading
 import numpy as np
 
 LEAST = 1 << 20  # bytes; smaller arrays are the allocator's own
-SPARE = 0.25  # of the most ever lent at once; when another size is asked for, more than that is not left lying free
-FIT = 1.25  # a block is lent for no less than its size over this
+SPARE = 0.05  # of the most ever lent at once; when another size is asked for, more than that is not left lying free
+FIT = 2  # a block is lent for no less than its size over this
 LINE = 64  # bytes of a cache line, where blocks start
 
 

@@ -135,6 +135,16 @@ class Chunk:
         """As `View.empty`. Local."""
         return np.empty(shape, self.dtype if dtype is None else dtype)
 
+    def plus(self, a, b):
+        """As `View.plus`. Local."""
+        return a + b
+
+    def tree_sum_of(self, leaf, shape, dtype):
+        """What this chunk alone gives. Local."""
+        out = np.empty(shape, dtype)
+        leaf(0, 0, len(self.sources), out)
+        return out
+
     def tree_sum(self, leaves):
         """What this chunk alone gives; its part's sum goes on from there. Local."""
         return leaves[0]

@@ -58,10 +58,10 @@ class Origin:
     So the rows between two operations can go as soon as the model lets them.
     """
 
-    __slots__ = ("age", "back", "sources")
+    __slots__ = ("age", "back", "sources", "view")
 
-    def __init__(self, sources, back):
-        self.sources, self.back, self.age = sources, back, next(_CLOCK)
+    def __init__(self, sources, back, view):
+        self.sources, self.back, self.view, self.age = sources, back, view, next(_CLOCK)
 
 
 def made(data, view, sources, back):
@@ -76,7 +76,7 @@ def made(data, view, sources, back):
     wants = any(s.wants_grad for s in sources)
     out = Tensor(data, view, wants)
     if wants:
-        out.origin = Origin(tuple(s.origin if s.wants_grad else None for s in sources), back)
+        out.origin = Origin(tuple(s.origin if s.wants_grad else None for s in sources), back, view)
     return out
 
 
@@ -108,10 +108,14 @@ def gradients(result, gradient):
         for source, part in zip(origin.sources, given, strict=True):
             if source is not None and part is not None:
                 # not in place: an operation may have given the same array to two sources
-                found[source] = found[source] + part if source in found else part
+                found[source] = _sum(source.view, found[source], part) if source in found else part
         origin.sources, origin.back = (), None
         del d, given, part
     return found
+
+
+def _sum(view, a, b):
+    return a + b if view is None else view.plus(a, b)
 
 
 def parameters_of(result):

@@ -9,7 +9,7 @@ at most two nodes a level, goes to all ranks, and each ends alike.
 def joined(nodes, n_parts):
     """Nodes that cannot be joined further: dict of (level, k) to array. Local.
 
-    Takes what it is given apart.
+    Takes what it is given apart, and adds in place.
     """
     level, size = 0, n_parts
     while size > 1:
@@ -18,7 +18,9 @@ def joined(nodes, n_parts):
             if k % 2:
                 continue
             if (level, k + 1) in nodes:
-                nodes[level + 1, k // 2] = nodes.pop((level, k)) + nodes.pop((level, k + 1))
+                left, right = nodes.pop((level, k)), nodes.pop((level, k + 1))
+                left += right
+                nodes[level + 1, k // 2] = left
             elif k + 1 == size:
                 nodes[level + 1, k // 2] = nodes.pop((level, k))
         level, size = level + 1, (size + 1) // 2

@@ -6,6 +6,7 @@ vertices is summed over each part and then in a tree over the parts of the
 graph file, whoever owns them; draws are functions of (seed, epoch, call, id).
 """
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -13,11 +14,13 @@ import numpy as np
 from hpcmp import jit
 from hpcmp.dtypes import LID
 from hpcmp.graph import reversed_edges
-from hpcmp.kernels import csr
+from hpcmp.kernels import csr, learning
 from hpcmp.nn import tree
 from hpcmp.nn.memory import Pool
 from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
+
+TOGETHER = 16  # parts whose sums one thread joins while they are in its cache
 
 
 class View:
@@ -89,6 +92,12 @@ class View:
         self.n_draws += 1
         return np.int64(self.seed), np.int64(self.epoch), np.int64(self.n_draws)
 
+    def plus(self, a, b):
+        """a + b of rows. Local."""
+        out = self.empty(a.shape, a.dtype)
+        self.over_parts(lambda p, lo, hi: learning.plus(a, b, out, lo, hi))
+        return out
+
     def over_rows(self, call, graph=None):
         """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
         graph, rows = graph or self.graph, self.everyone
@@ -151,25 +160,53 @@ class View:
         Parameters
         ----------
         leaves : (own parts, ...) float array
-            One of each part of this rank, of no rows zeros.
+            One of each part of this rank, of no rows zeros. Changed.
 
         Returns
         -------
         (...) array, the same on all ranks
         """
-        shape, comm, n_parts = leaves.shape[1:], self.comm, self.graph.n_parts
-        nodes = {(0, self.first_part + k): leaf.reshape(-1) for k, leaf in enumerate(leaves)}
-        nodes = tree.joined(nodes, n_parts)
-        if comm.size > 1:
-            nodes = tree.joined(self._gathered(nodes, int(np.prod(shape)), leaves.dtype), n_parts)
-        return nodes[max(nodes)].reshape(shape)
+        nodes = {(0, self.first_part + k): leaf for k, leaf in enumerate(leaves)}
+        return self._top(nodes, leaves.shape[1:], leaves.dtype)
 
-    def _gathered(self, nodes, size, dtype):
+    def tree_sum_of(self, leaf, shape, dtype):
+        """`tree_sum` of leaves that are made and joined a few at a time. Collective.
+
+        Parameters
+        ----------
+        leaf : callable (p, lo, hi, out)
+            Writes what the p-th part of this rank gives, of its rows [lo, hi), into an array of a shape.
+
+        """
+        n_parts, bounds, nodes = self.graph.n_parts, self.part_bounds.tolist(), {}
+        first, end = self.first_part, self.first_part + self.n_parts
+
+        def joined(group):
+            found = {}
+            for part in range(max(first, group * TOGETHER), min(end, (group + 1) * TOGETHER)):
+                lo, hi = bounds[part - first], bounds[part - first + 1]
+                found[0, part] = np.empty(shape, dtype) if lo < hi else np.zeros(shape, dtype)
+                if lo < hi:
+                    leaf(part - first, lo, hi, found[0, part])
+            nodes.update(tree.joined(found, n_parts))
+
+        groups = range(first // TOGETHER, -(-end // TOGETHER))
+        self.threads.run(lambda lo, hi: [joined(g) for g in range(lo, hi)], [(g, g + 1) for g in groups])
+        return self._top(nodes, shape, dtype)
+
+    def _top(self, nodes, shape, dtype):
+        """Root of the tree from this rank's nodes and those of the others."""
+        nodes = tree.joined(nodes, self.graph.n_parts)
+        if self.comm.size > 1:
+            nodes = tree.joined(self._gathered(nodes, shape, dtype), self.graph.n_parts)
+        return nodes[max(nodes)]
+
+    def _gathered(self, nodes, shape, dtype):
         """What each rank could not join further, from all ranks."""
         bounds = self.graph.rank_parts.tolist()
         listed = [tree.names(a, b, self.graph.n_parts) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
         here = listed[self.comm.rank]
-        mine = np.array([nodes[name] for name in here], dtype).reshape(len(here), size)
-        found = np.empty((sum(map(len, listed)), size), dtype)
+        mine = np.array([nodes[name] for name in here], dtype).reshape(len(here), *shape)
+        found, size = np.empty((sum(map(len, listed)), *shape), dtype), math.prod(shape)
         self.comm.Allgatherv(mine, [found, [len(names) * size for names in listed]])
         return dict(zip([name for names in listed for name in names], found, strict=True))
