@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hpcmp.kernels import learning
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 _BLAS = ThreadpoolController()
@@ -76,7 +77,15 @@ def linear_sum(pairs, bias=None):
     ----------
     pairs : sequence of (Tensor (n_owned, width), parameter (width, out))
     bias : parameter (1, out), optional
+
+    Raises
+    ------
+    ProgramError
+        Widths differ. Raised on every rank.
     """
+    for x, w in pairs:
+        if x.width != w.shape[0]:
+            raise alike(f"rows of width {x.width} meet the weight {w.name or ''} {w.shape}")
     view, wants = pairs[0][0].view, [x.wants_grad for x, _ in pairs]
     given = [(x.data, w.data) for x, w in pairs]
     out = times(view, *given, bias=None if bias is None else bias.data)
