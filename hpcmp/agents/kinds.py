@@ -1,0 +1,167 @@
+"""What a model of agents is made of: kinds of messages, and types of agents with their functions."""
+
+import numpy as np
+
+from hpcmp.errors import ProgramError
+from hpcmp.kernels import outbox
+from hpcmp.kernels.inbox import POLICIES
+
+RESERVED = {name for name, _ in (*outbox.HEADER, *outbox.CAUSE)}
+NUMBERS = "iufb"  # kinds of dtypes that a field may have
+
+
+class MessageType:
+    """A kind of message: a name and payload fields.
+
+        Bid = agents.MessageType("bid", price="float64", item="int64")
+
+    A message that is read has these fields, ``sender`` (id of who sent it) and
+    ``number`` (of the sender's messages, from 0).
+
+    Parameters
+    ----------
+    name : str
+    fields
+        Name to dtype: numbers or truth values.
+
+    Raises
+    ------
+    ProgramError
+        A field has a reserved name or another dtype.
+    """
+
+    def __init__(self, name, **fields):
+        self.name, self.number = str(name), 0
+        self.dtypes = {field: _number_dtype(f"message {name!r}", field, dtype) for field, dtype in fields.items()}
+        self.fields = tuple(self.dtypes)
+        for field in self.fields:
+            if field in RESERVED:
+                raise ProgramError(
+                    f"message {name!r}: {field!r} is a field that every message has; choose another name"
+                )
+
+    def __repr__(self):
+        return f"MessageType({self.name!r}, {', '.join(f'{f}={d}' for f, d in self.dtypes.items())})"
+
+    def record(self, width, is_traced):
+        """Record type of such messages, of so many bytes. Local."""
+        columns = [*header(is_traced), *self.dtypes.items()]
+        names, formats, offsets, at = [], [], [], 0
+        for name, dtype in columns:
+            size = np.dtype(dtype).itemsize
+            at = -(-at // size) * size
+            names.append(name)
+            formats.append(dtype)
+            offsets.append(at)
+            at += size
+        return np.dtype(
+            {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(width, -(-at // 8) * 8)}
+        )
+
+
+outbox.know_kind(MessageType)
+
+
+def header(is_traced):
+    """Columns that every message has. Local."""
+    return (*outbox.HEADER, *(outbox.CAUSE if is_traced else ()))
+
+
+class Agent:
+    """A type of agents: state, and what they do.
+
+    Functions are plain Python, compiled together into one loop. ``me`` is the
+    agent: its ``id`` and its state, to be read and written; ``msg`` the message
+    at hand; ``out`` sends; ``ctx`` has ``step``, ``n_vertices`` and the
+    parameters.
+
+    Parameters
+    ----------
+    name : str
+    state : dict of str to dtype
+        A field of the graph's vertices of the same name is what it begins with;
+        else 0.
+
+    Raises
+    ------
+    ProgramError
+        A field has a reserved name or another dtype.
+    """
+
+    def __init__(self, name, state):
+        self.name = str(name)
+        self.state = {field: _number_dtype(f"agent {name!r}", field, dtype) for field, dtype in state.items()}
+        if "id" in self.state:
+            raise ProgramError(f"agent {name!r}: 'id' is what every agent has")
+        self.handlers, self.limits, self.merges = {}, {}, {}
+        self.step_function = self.begin_function = self.goal_function = None
+
+    def on(self, kind, limit=None, policy="error"):
+        """Decorator: function(me, msg, out, ctx) reads messages of a kind. Local.
+
+        Parameters
+        ----------
+        kind : MessageType
+        limit : int, optional
+            Messages of the kind that an agent can get in one step.
+        policy : "error", "drop_new", "drop_old" or a function
+            What is done with more: the run ends; those that come last, or
+            first, in the order of reading are left out; or function(into, msg)
+            makes the last that fits and each one more into one.
+        """
+        if not isinstance(kind, MessageType):
+            raise ProgramError(f"agent {self.name!r}: on() takes a MessageType, not {kind!r}")
+        if kind.name in {k.name for k in self.handlers}:
+            raise ProgramError(f"agent {self.name!r} has two functions for message {kind.name!r}")
+        if not callable(policy) and policy not in POLICIES:
+            raise ProgramError(f"policy {policy!r} is none of error, drop_new, drop_old and no function")
+        if limit is not None and limit < 1:
+            raise ProgramError(f"limit = {limit} is below 1")
+
+        def take(function):
+            self.handlers[kind] = function
+            if limit is not None:
+                self.limits[kind] = int(limit), "merge" if callable(policy) else policy
+                if callable(policy):
+                    self.merges[kind] = policy
+            return function
+
+        return take
+
+    def each_step(self, function):
+        """Decorator: function(me, out, ctx) acts in every step, after messages. Local."""
+        self.step_function = function
+        return function
+
+    def begin(self, function):
+        """Decorator: function(me, ctx) makes the first state. Local."""
+        self.begin_function = function
+        return function
+
+    def goal(self, function):
+        """Decorator: function(me, ctx) tells whether an agent is done. Local.
+
+        The run ends when it is true of all agents of all types that have one.
+        """
+        self.goal_function = function
+        return function
+
+    @property
+    def functions(self):
+        """All of them, for fingerprints."""
+        every = (*self.handlers.values(), *self.merges.values(), self.step_function, self.begin_function)
+        return (*every, self.goal_function)
+
+    def record(self):
+        """Record type of the agents' state. Local."""
+        return np.dtype([("id", "<i8"), *self.state.items()], align=True)
+
+
+def _number_dtype(what, field, dtype):
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise ProgramError(f"{what}: {field} = {dtype!r} is no dtype") from error
+    if dtype.kind not in NUMBERS or not str(field).isidentifier():
+        raise ProgramError(f"{what}: {field} = {dtype} is no number or truth value of a plain name")
+    return dtype

@@ -1,0 +1,170 @@
+"""Messages between steps: out of the buffers of agents, to the ranks of receivers, into inboxes.
+
+`open` what is due, `outbox` for each thread, `close` them, `deliver`.
+"""
+
+import numpy as np
+
+from hpcmp.comm import alltoallv, exchange_counts, raise_together, together
+from hpcmp.errors import ProgramError
+from hpcmp.graph import reversed_edges
+from hpcmp.hashing import hash_sum
+from hpcmp.kernels import inbox, outbox
+
+WORD = 8  # bytes
+DIGEST_SEED = 11
+
+
+class Post:
+    """The mail of one rank. Collective to make."""
+
+    def __init__(self, graph, model, any_receiver):
+        self.graph, self.model, self.comm, self.any_receiver = graph, model, graph.comm, any_receiver
+        turned = reversed_edges(graph) if graph.directed else graph
+        self.heard_by = turned.in_ptr, turned.in_src
+        self.id, self.gid = turned.id, turned.local_gids()
+        self.bounds = graph.gid_bounds
+        self.arrived, self.waiting = self._buffer(0), self._buffer(0)
+        self.ptr, self.slots = np.zeros(graph.n_owned + 1, np.uint64), np.zeros(0, np.int64)
+        self.status = np.zeros(0, np.uint8)
+        self.spare = []
+
+    def _buffer(self, n):
+        return np.empty(n, f"V{self.model.width}")
+
+    @property
+    def n_waiting(self):
+        """Messages that have come and are not due, or will be sent on."""
+        return len(self.waiting) + len(self.arrived)
+
+    def open(self, step):
+        """Put what is due in the order of rows; the rest waits. Local."""
+        buffer = np.concatenate((self.waiting, self.arrived)) if len(self.waiting) else self.arrived
+        head = buffer.view(self.model.records[0])
+        n, first = self.graph.n_owned, self.graph.first_gid
+        counts = np.zeros(n, np.int64)
+        n_later = inbox.count_by_row(head["to"], head["due"], first, step, counts)
+        ptr = np.zeros(n + 1, np.int64)
+        np.cumsum(counts, out=ptr[1:])
+        slots, later = np.empty(len(head) - n_later, np.int64), np.empty(n_later, np.int64)
+        inbox.place_by_row(head["to"], head["due"], first, step, 0, ptr[:-1].copy(), slots, later)
+        self.ptr, self.slots, self.status = ptr.view(np.uint64), slots, np.zeros(len(head), np.uint8)
+        self.buffer, self.waiting, self.arrived = buffer, buffer[later], self._buffer(0)
+        return self.model.views(buffer)
+
+    def drop_absent(self, is_there):
+        """Mark what is due at agents that are not there; how many. Local."""
+        head = self.buffer.view(self.model.records[0])
+        rows = head["to"][self.slots] - self.graph.first_gid
+        gone = ~is_there[rows]
+        self.status[self.slots[gone]] = inbox.RECEIVER_LEFT
+        return int(gone.sum())
+
+    def refuse_unread(self, agent, rows, reads, step):
+        """Refuse messages of kinds that their receiver has no function for. Local."""
+        if reads.all() or not len(self.slots):
+            return
+        head = self.buffer.view(self.model.records[0])
+        is_of = np.zeros(self.graph.n_owned, np.bool_)
+        is_of[rows] = True
+        wrong = is_of[head["to"][self.slots] - self.graph.first_gid] & ~reads[head["kind"][self.slots]]
+        wrong &= self.status[self.slots] == 0
+        if wrong.any():
+            m = head[self.slots[np.flatnonzero(wrong)[0]]]
+            raise ProgramError(
+                f"step {step}: agent {self.graph.id[m['to'] - self.graph.first_gid]} ({agent.name}) reads no message "
+                f"{self.model.kinds[m['kind']].name!r}, which agent {m['sender']} sent it (its message {m['number']})"
+            )
+
+    def outbox(self, room, numbers, step):
+        """An empty outbox and its buffer. Local."""
+        buffer = self.spare.pop() if self.spare and len(self.spare[-1]) >= room else self._buffer(room)
+        at = np.zeros(outbox.N_AT, np.int64)
+        at[outbox.STEP], at[outbox.OF_NUMBER], at[outbox.OF_HOME] = step, outbox.NOWHERE, outbox.NOWHERE
+        asked = np.zeros((room, 2), np.int64)
+        views = self.model.views(buffer)
+        return outbox.Outbox(views, at, asked, numbers, *self.heard_by, self.id, self.gid), buffer
+
+    def close(self, outboxes):
+        """All that was sent in a step as one buffer; (number of messages, places and ids asked for). Local."""
+        asked, first, parts = [], 0, []
+        for out, buffer in outboxes:
+            n = int(out.at[outbox.FILLED])
+            a = out.asked[: out.at[outbox.ASKED]]
+            asked.append(a + np.array([first, 0]))
+            parts.append(buffer[:n])
+            first += n
+        self.sent = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self._buffer(0)
+        if len(parts) > 1:
+            self.spare = [buffer for _, buffer in outboxes]
+        return first, np.concatenate(asked) if asked else np.zeros((0, 2), np.int64)
+
+    def deliver(self, asked, step):
+        """Send what was sent to the ranks of its receivers; an error or None. Collective."""
+        head = self.sent.view(self.model.records[0])
+        error = self._look_up(head, asked, step)
+        raise_together(self.comm, error)
+        if self.comm.size == 1:
+            self.arrived = self.sent
+            return
+        counts = np.zeros(self.comm.size, np.int64)
+        to = head["to"]
+        inbox.count_by_rank(to, self.bounds, counts)
+        ordered = self._buffer(len(head))
+        at = np.concatenate(([0], np.cumsum(counts)[:-1]))
+        n_words = self.model.width // WORD
+        inbox.place_by_rank(self.sent.view(np.uint64), n_words, to, self.bounds, at, ordered.view(np.uint64))
+        words = ordered.view(np.uint64).reshape(len(head), n_words)
+        there = alltoallv(self.comm, words, counts, exchange_counts(self.comm, counts))
+        self.arrived = there.reshape(-1).view(self.sent.dtype)
+        return
+
+    def _look_up(self, head, asked, step):
+        """Fill in the gids of receivers that are not near; the error of one that there is not, or None. Collective."""
+        if not self.comm.allreduce(len(asked)):
+            return None
+        if not self.any_receiver:
+            return (
+                None if not len(asked) else self._unknown(head, asked[0], step, "is neither a neighbour nor the sender")
+            )
+        gids = self._gids_of(asked[:, 1])
+        head["to"][asked[:, 0]] = gids
+        wrong = np.flatnonzero(gids < 0)
+        return self._unknown(head, asked[wrong[0]], step, "does not exist") if len(wrong) else None
+
+    def _gids_of(self, ids):
+        """Gid of each id, -1 where there is none. Collective."""
+        with together(self.comm):
+            mine = self.graph.id[: self.graph.n_owned]
+        every = np.concatenate(self.comm.allgather(ids))
+        rows = np.full(len(every), -1, np.int64)
+        by_id = np.argsort(mine)
+        if len(mine):
+            at = np.minimum(np.searchsorted(mine[by_id], every), len(mine) - 1)
+            found = mine[by_id][at] == every
+            rows[found] = by_id[at[found]] + self.graph.first_gid
+        from mpi4py import MPI
+
+        self.comm.Allreduce(MPI.IN_PLACE, rows, MPI.MAX)
+        first = sum(self.comm.allgather(len(ids))[: self.comm.rank])
+        return rows[first : first + len(ids)]
+
+    def _unknown(self, head, asked, step, why):
+        m = head[asked[0]]
+        kind = self.model.kinds[m["kind"]].name
+        more = "" if self.any_receiver else "; any_receiver=True allows every agent"
+        return ProgramError(
+            f"step {step}: agent {m['sender']} sends {kind!r} (its message {m['number']}) to {asked[1]}, which {why}{more}"
+        )
+
+    def digest(self, step):
+        """Order-free hash of all messages that ended in a step, on all ranks: 16 hex digits. Collective."""
+        head = self.buffer.view(self.model.records[0])[self.slots]
+        receiver = self.graph.id[head["to"] - self.graph.first_gid]
+        columns = [head[name] for name, _ in self.model.columns if name not in ("to", "home", "status")]
+        h = hash_sum(
+            [np.full(len(head), step), receiver, self.status[self.slots].astype(np.int64), *columns], DIGEST_SEED
+        )
+        total = np.zeros(1, np.int64)
+        self.comm.Allreduce(np.array([h], np.uint64).view(np.int64), total)
+        return f"{int(total.view(np.uint64)[0]):016x}"
