@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = launching.ROOT / "hpcmp"
 
-BASE = {"errors", "dtypes", "hashing"}
+BASE = {"errors", "dtypes", "hashing", "memory"}
 MPI = BASE | {"comm", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
 BOTH = MPI | NUMBA | {"edges", "directory", "labels", "graph", "assemble", "parts"}  # loops over edges are compiled
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "errors": set(),
     "dtypes": set(),
     "hashing": set(),
+    "memory": set(),
     "comm": BASE,
     "id_order": BASE | {"comm"},
     "changed_rows": BASE,

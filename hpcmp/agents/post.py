@@ -10,6 +10,7 @@ from hpcmp.errors import ProgramError
 from hpcmp.graph import reversed_edges
 from hpcmp.hashing import hash_sum
 from hpcmp.kernels import inbox, outbox
+from hpcmp.memory import Pool
 
 WORD = 8  # bytes
 DIGEST_SEED = 11
@@ -20,6 +21,7 @@ class Post:
 
     def __init__(self, graph, model, any_receiver):
         self.graph, self.model, self.comm, self.any_receiver = graph, model, graph.comm, any_receiver
+        self.pool = Pool()
         turned = reversed_edges(graph) if graph.directed else graph
         self.heard_by = turned.in_ptr, turned.in_src
         self.id, self.gid = turned.id, turned.local_gids()
@@ -27,10 +29,9 @@ class Post:
         self.arrived, self.waiting = self._buffer(0), self._buffer(0)
         self.ptr, self.slots = np.zeros(graph.n_owned + 1, np.uint64), np.zeros(0, np.int64)
         self.status = np.zeros(0, np.uint8)
-        self.spare = []
 
     def _buffer(self, n):
-        return np.empty(n, f"V{self.model.width}")
+        return self.pool.empty((n * self.model.width,), np.uint8).view(f"V{self.model.width}")
 
     @property
     def n_waiting(self):
@@ -78,7 +79,7 @@ class Post:
 
     def outbox(self, room, numbers, step):
         """An empty outbox and its buffer. Local."""
-        buffer = self.spare.pop() if self.spare and len(self.spare[-1]) >= room else self._buffer(room)
+        buffer = self._buffer(room)
         at = np.zeros(outbox.N_AT, np.int64)
         at[outbox.STEP], at[outbox.OF_NUMBER], at[outbox.OF_HOME] = step, outbox.NOWHERE, outbox.NOWHERE
         asked = np.zeros((room, 2), np.int64)
@@ -94,9 +95,11 @@ class Post:
             asked.append(a + np.array([first, 0]))
             parts.append(buffer[:n])
             first += n
-        self.sent = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self._buffer(0)
-        if len(parts) > 1:
-            self.spare = [buffer for _, buffer in outboxes]
+        if len(parts) == 1:
+            self.sent = parts[0]
+        else:
+            self.sent = self._buffer(first)
+            np.concatenate([part.view(np.uint8) for part in parts], out=self.sent.view(np.uint8)) if parts else None
         return first, np.concatenate(asked) if asked else np.zeros((0, 2), np.int64)
 
     def deliver(self, asked, step):

@@ -316,6 +316,7 @@ class _Run:
         if model.trace in ("headers", "full"):
             self.found.step_digests.append(post.digest(step))
         sent, asked = post.close(outboxes)
+        self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
         raise_together(self.comm, post.deliver(asked, step))
         self.has_left |= ~self.is_there & (model.joins <= step)
         not_done = self._not_done(step)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hpcmp.jit import inlined, kernel_if
 from hpcmp.kernels.inbox import DROPPED_OLD, MERGED
+from hpcmp.kernels.intrinsics import prefetch
 from hpcmp.kernels.outbox import (
     FILLED,
     FINE,
@@ -20,7 +21,7 @@ from hpcmp.kernels.outbox import (
     begin_message,
 )
 
-ONE = np.uint64(1)
+ONE, AHEAD = np.uint64(1), np.uint64(12)  # messages; records are asked for so far ahead
 
 
 def by_kind(functions, numbers):
@@ -57,7 +58,7 @@ def make_acts(functions, numbers, each_step, fingerprint, compiled):
 
     def loop(agents, rows, is_there, ptr, slots, mail, status, out, ctx, budget, room, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
-        header = mail[0]
+        header, last = mail[0], np.uint64(max(len(slots), 1) - 1)
         for r in range(lo, hi):
             if out.at[FILLED] + budget > room:
                 return r
@@ -66,7 +67,8 @@ def make_acts(functions, numbers, each_step, fingerprint, compiled):
                 continue
             begin_agent(out, rows[r], budget)
             for q in range(ptr[i], ptr[i + ONE]):
-                k = slots[q]
+                prefetch(header, np.uint64(slots[min(q + AHEAD, last)]), 0)
+                k = np.uint64(slots[q])
                 if status[k] == 0:
                     begin_message(out, header[k])
                     begin_conversation(out, header[k])

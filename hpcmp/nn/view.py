@@ -15,8 +15,8 @@ from hpcmp import jit
 from hpcmp.dtypes import LID
 from hpcmp.graph import reversed_edges
 from hpcmp.kernels import csr, learning
+from hpcmp.memory import Pool
 from hpcmp.nn import tree
-from hpcmp.nn.memory import Pool
 from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
 

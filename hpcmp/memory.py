@@ -1,7 +1,7 @@
-"""Memory for arrays that come and go in every epoch.
+"""Memory for arrays that come and go in every step or epoch.
 
 The system clears the pages of each large array it gives out, which for rows costs as much as an elementwise operation.
-So a view lends blocks, and has them back when nothing looks at them any more.
+So a pool lends blocks, and has them back when nothing looks at them any more.
 """
 
 import threading
