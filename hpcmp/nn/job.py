@@ -17,7 +17,6 @@ from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.nn import checkpoint
 from hpcmp.nn import data as data_of
-from hpcmp.nn.module import Rows
 from hpcmp.nn.optim import SGD, Adam
 from hpcmp.nn.training import Training, run_epochs
 
@@ -67,7 +66,8 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
     ----------
     graph : Graph
     config : hpcmp.nn.config.Config
-    make : callable (n_in, n_out) -> Module
+    make : callable (n_in, n_out, n_relations) -> Module
+        n_in is None where the configuration names no features.
     folder : path, optional
         Where checkpoints and the history are written; see `prepare`.
     resume : bool
@@ -89,6 +89,7 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
     """
     comm, settings = graph.comm, config.train
     fields = {name: getattr(config.data, name) for name in ("features", "labels", "split", "normalize")}
+    fields["features"] = fields["features"] or None
     data = data_of.load(graph, **fields, threads=threads)
     with together(comm):
         if "val" not in data.masks and (settings.patience or settings.select == "best"):
@@ -97,10 +98,7 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
     trained = Trained(config)
     for seed in config.seeds:
         with together(comm):
-            model = make(data.x.width, data.n_classes)
-            apart = [name for name, p in model.parameters().items() if isinstance(p, Rows)]
-            if apart:
-                raise ProgramError(f"{apart[0]} has a row for each vertex, which checkpoints do not keep; use nn.fit")
+            model = make(data.n_in, data.n_classes, len(graph.relations))
         training = Training(model, data, optimizer_of(settings), seed=seed, keep_best=settings.select == "best")
         path = None if folder is None else checkpoint_path(folder, seed)
         if resume and comm.bcast(path.is_file() if comm.rank == 0 else None):

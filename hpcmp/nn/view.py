@@ -79,8 +79,10 @@ class View:
         self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
 
     def over_rows(self, call, graph=None):
-        """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
-        graph, rows = graph or self.graph, self.everyone
+        """call(rows, lo, hi) for ranges of all rows with in-edges, by threads. Local."""
+        graph = graph or self.graph
+        n = len(graph.in_ptr) - 1  # not of vertices alone: see hpcmp.nn.relations
+        rows = self.everyone if n == self.n_owned else np.arange(n, dtype=LID)
         chunks = self._chunks(id(graph), graph.in_ptr, rows)
         self.threads.run(lambda lo, hi: call(rows, lo, hi), chunks)
 
