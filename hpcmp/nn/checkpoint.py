@@ -44,7 +44,7 @@ def save(training, path, config, rows_digest):
         "n_relations": len(graph.relations),
         "n_vertices": graph.n_vertices,
         "config": config.tables(),
-        "graph_digest": graph.digest or "",
+        "graph_digest": training.data.view.digest or "",
         "rows_digest": rows_digest,
         "digest": training.digest(),
         "mpi_library": mpi_library(),
@@ -101,7 +101,7 @@ def spread(model, view, head):
     """
     for rows in model.parameters().values():
         if isinstance(rows, Rows):
-            if head["graph_digest"] != (view.graph.digest or ""):
+            if head["graph_digest"] != (view.digest or ""):
                 raise alike(
                     "the model has learned rows of the vertices of the graph it was trained on; this is another"
                 )
@@ -158,9 +158,9 @@ def _check_same(training, path, head, config, rows_digest):
             f"{path} is of another training: {key} is {there!r} there and {here!r} here; "
             "go on with that, or begin anew with --force"
         )
-    graph = training.data.view.graph
-    if head["graph_digest"] != (graph.digest or ""):
-        there, here = head["graph_digest"][:12], (graph.digest or "")[:12]
+    digest = training.data.view.digest or ""
+    if head["graph_digest"] != digest:
+        there, here = head["graph_digest"][:12], digest[:12]
         raise ProgramError(
             f"{path} was made with the graph with digest {there}..., this one has {here}...; "
             "go on with that graph, or begin anew with --force"

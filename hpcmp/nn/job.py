@@ -107,7 +107,7 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
             with together(comm):
                 start_from(model)
         trained.histories[seed] = training.history
-        keep = _Keeper(training, trained, folder, config, rows_digest)
+        keep = _Keeper(graph, training, trained, folder, config, rows_digest)
         run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -122,8 +122,8 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
 class _Keeper:
     """Writes checkpoint and history of a training every so many epochs."""
 
-    def __init__(self, training, trained, folder, config, rows_digest):
-        self.training, self.trained, self.folder = training, trained, folder
+    def __init__(self, graph, training, trained, folder, config, rows_digest):
+        self.graph, self.training, self.trained, self.folder = graph, training, trained, folder
         self.config, self.rows_digest, self.saved = config, rows_digest, training.n_epochs or None
 
     def after_epoch(self):
@@ -136,7 +136,7 @@ class _Keeper:
             return
         path = checkpoint_path(self.folder, self.training.seed)
         checkpoint.save(self.training, path, self.config, self.rows_digest)
-        write_history(self.training.data.view.graph, self.trained, self.folder)
+        write_history(self.graph, self.trained, self.folder)
         self.saved = self.training.n_epochs
 
 

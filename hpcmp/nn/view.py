@@ -32,6 +32,7 @@ class View:
 
     def __init__(self, graph, threads=1, seed=0, dtype=np.float32):
         self.graph, self.comm, self.seed, self.dtype = graph, graph.comm, int(seed), np.dtype(dtype)
+        self.digest = graph.digest  # of the graph as it was given, whatever `use` brings
         self.threads = jit.Threads(threads)
         first = int(graph.rank_parts[graph.comm.rank])
         last = int(graph.rank_parts[graph.comm.rank + 1])

@@ -141,8 +141,9 @@ def test_infer_gives_the_classes_that_training_ended_with(said, files, tmp_path,
     for ranks in RANKS:
         out = tmp_path / f"{ranks}.h5"
         commands = [["infer", folder / name, files / graph_of(name), "--logits", "-o", out, "--json"]]
-        facts = json.loads(jobs.run_commands(ranks, commands, tmp_path)[0])
-        digests.add(facts["digest"])
+        (outcome,) = jobs.outcomes_of(ranks, commands, tmp_path)
+        assert outcome["code"] == 0 and "another graph" not in outcome["stderr"][0], outcome["stderr"]
+        digests.add(json.loads(outcome["stdout"])["digest"])
         found = analysis.open(out)
         assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
         history = analysis.open(folder / name / "history.h5")
