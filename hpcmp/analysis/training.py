@@ -76,6 +76,7 @@ class CheckpointFile:
     digest: str  # of the final weights
     graph_digest: str
     rows_digest: str
+    code: str
     content: str
     mpi_library: str
     sources: list

@@ -1,6 +1,6 @@
 """`hpcmp infer`: what a trained model says of every vertex."""
 
-HELP = "apply a trained model to a graph: the class of every vertex, in a result file"
+HELP = "apply a trained model to a graph: the class of every vertex, or its output, in a result file"
 EXAMPLES = (
     "mpirun -n 4 hpcmp infer run cora.h5 -o classes.h5",
     "hpcmp infer run cora.h5 --logits --seed 3 -o classes.h5",
@@ -50,7 +50,8 @@ def run(comm, args):
     view = View(graph, args.threads)
     checkpoint.spread(model, view, head)
     logits, sent = apply(model, view, told.data.features, told.data.normalize, head["n_in"])
-    state = {"class": logits.argmax(axis=1)} | ({"logits": logits} if args.logits else {})
+    state = {"class": logits.argmax(axis=1)} if told.train.loss == "cross_entropy" else {"output": logits}
+    state |= {"logits": logits} if args.logits and "class" in state else {}
     params = {"run": args.run, "seed": head["seed"], "epochs": head["n_epochs"], "weights": head["digest"]}
     seconds = {"read": read_s, "compile": 0.0, "run": time.perf_counter() - begin, "write": 0.0}
     result = make_result(

@@ -43,6 +43,8 @@ def model_maker(config):
     callable (n_in, n_out, n_relations) -> Module
         n_in is None where there are no features.
 
+    Of a user's model, its attribute ``made`` is the class or function.
+
     Raises
     ------
     FileError, ProgramError
@@ -61,7 +63,12 @@ def model_maker(config):
         raise ProgramError(
             f"{kind} is a {type(made).__name__}; a Module class, or a function that gives a Module, is needed"
         )
-    return lambda n_in, n_out, n_relations: models.make_own(made, kind, n_in, n_out)
+
+    def make(n_in, n_out, n_relations):
+        return models.make_own(made, kind, n_in, n_out)
+
+    make.made = made  # whose code checkpoints know
+    return make
 
 
 def model_with_weights(path, found=None):

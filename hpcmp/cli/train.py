@@ -16,6 +16,9 @@ def add_arguments(parser):
     parser.add_argument("-o", "--output", metavar="RUN", help="folder for checkpoints and history.h5")
     parser.add_argument("--force", action="store_true", help="begin anew in a folder that holds a training")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in RUN; without any, begin")
+    parser.add_argument(
+        "--changed-code", action="store_true", help="resume though the code of a model of your own has changed"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as train.epochs=100")
     parser.add_argument(
         "--weights", metavar="FILE", help="safetensors to start from, names as torch_geometric has them"
@@ -54,6 +57,7 @@ def run(comm, args):
         make,
         folder=args.output,
         resume=args.resume,
+        changed_code=args.changed_code,
         start_from=None if first is None else lambda model: weights.load(model, first, args.weights),
         threads=args.threads,
         progress=lambda text: note(comm, text),

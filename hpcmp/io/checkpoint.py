@@ -12,6 +12,8 @@ only when it is complete and on the disk.
 
 import hashlib
 import json
+import os
+import shutil
 
 import numpy as np
 
@@ -40,7 +42,7 @@ def write_checkpoint(comm, path, attrs, arrays, columns, sources=()):
     Parameters
     ----------
     attrs : dict
-        `COUNTS`, `TEXTS`, and ``config`` as tables.
+        `COUNTS`, `TEXTS`, ``rows_digest``, ``code`` and ``config`` as tables.
     arrays : dict of str to array
         By name in the file, the same on all ranks.
     columns : dict of str to (epochs,) array
@@ -50,7 +52,7 @@ def write_checkpoint(comm, path, attrs, arrays, columns, sources=()):
     FileError
         It cannot be written. Raised on every rank.
     """
-    attrs = attrs | {"content": content_of(arrays, columns)}
+    attrs = attrs | {"content": content_of(arrays, columns, attrs)}
 
     def finish(handle):
         for name, a in arrays.items():
@@ -68,6 +70,29 @@ def write_history(comm, path, attrs, columns, sources=()):
     write_file(
         comm, path, {}, _attributes(h5.HISTORY, attrs, sources), lambda handle: _write_columns(handle, table, ROW)
     )
+
+
+def keep_one_before(comm, path, before):
+    """Let a file have another name too, whatever had it. Collective.
+
+    It stays under its own name until another takes that.
+
+    Raises
+    ------
+    FileError
+        It cannot. Raised on every rank.
+    """
+    error = None
+    if comm.rank == 0 and path.exists():
+        try:
+            before.unlink(missing_ok=True)
+            try:
+                os.link(path, before)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, before)
+        except OSError as caught:
+            error = FileError(f"{before} cannot be written: {caught.strerror or caught}")
+    raise_together(comm, error)
 
 
 def read_checkpoint(comm, path):
@@ -96,7 +121,7 @@ def load_checkpoint(path):
         head = checkpoint_head(handle, path)
         arrays = {name: _read(handle, name, path) for name in head["arrays"]}
         columns = {name: _read(handle, f"{EPOCHS}/{name}", path) for name in head["columns"]}
-    if content_of(arrays, columns) != head["content"]:
+    if content_of(arrays, columns, head) != head["content"]:
         raise FormatError(f"{path} holds other bytes than were written; it is damaged, an older copy is needed")
     return head, arrays, columns
 
@@ -104,7 +129,7 @@ def load_checkpoint(path):
 def checkpoint_head(handle, path):
     """What a checkpoint says of itself, datasets checked, not read: dict. Local."""
     head = {name: h5.attribute(handle, name, int, path=path) for name in COUNTS}
-    head |= {name: h5.attribute(handle, name, str, path=path) for name in (*TEXTS, "content", "rows_digest")}
+    head |= {name: h5.attribute(handle, name, str, path=path) for name in (*TEXTS, "content", "rows_digest", "code")}
     head["config"] = h5.json_attribute(handle, "config", dict, path=path)
     head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
     head["arrays"] = {}
@@ -124,9 +149,12 @@ def history_head(handle, path):
     return head | {"n_rows": n, "columns": _columns_of(handle, "", path, n)}
 
 
-def content_of(arrays, columns):
-    """SHA-256 of arrays and columns by name: 64 hex digits. Local."""
+def content_of(arrays, columns, head):
+    """SHA-256 of what a checkpoint says of itself and holds. Local."""
     h = hashlib.sha256()
+    for name in (*COUNTS, *TEXTS, "rows_digest", "code"):
+        h.update(f"{name} {head[name]}\n".encode())
+    h.update(json.dumps(head["config"], sort_keys=True).encode())
     for table in (arrays, columns):
         for name in sorted(table):
             a = np.ascontiguousarray(table[name])

@@ -17,6 +17,24 @@ DENSITY = 1 / math.sqrt(2 * math.pi)  # of the normal distribution, at 0
 
 
 @kernel
+def elu(x, out, lo, hi):
+    """out = x, or exp(x) - 1 where x is negative."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        for k in range(np.uint64(x.shape[1])):
+            v = np.float64(x[i, k])
+            out[i, k] = v if v > 0.0 else math.expm1(v)
+
+
+@kernel
+def elu_back(d, y, out, lo, hi):
+    """out = d, or d * exp(x) where the result y of `elu` is not above 0."""
+    for i in range(np.uint64(lo), np.uint64(hi)):
+        for k in range(np.uint64(y.shape[1])):
+            v = np.float64(y[i, k])
+            out[i, k] = d[i, k] if v > 0.0 else np.float64(d[i, k]) * (v + 1.0)
+
+
+@kernel
 def gelu(x, out, lo, hi):
     """out = x * P(x), P the normal distribution."""
     for i in range(np.uint64(lo), np.uint64(hi)):

@@ -34,6 +34,13 @@ def drop(seed, step, stream, id, x, limit, scale, out, lo, hi):
 
 
 @kernel
+def draw_keys(seed, step, stream, id, out):
+    """out[i]: a word of (seed, step, stream, id), to draw more from."""
+    for i in range(np.uint64(out.size)):
+        out[i] = word(seed, step, stream, id[i])
+
+
+@kernel
 def draw_rows(seed, step, stream, id, first, bound, out):
     """out[i, k] uniform in [-bound, bound), a function of id and first + k."""
     width = np.uint64(out.shape[1])
@@ -84,11 +91,14 @@ def log_softmax(x, out, lo, hi):
 
 
 @kernel
-def exponential(x, out, lo, hi):
-    """out = exp(x)"""
+def log_softmax_back(d, y, out, lo, hi):
+    """out[i] = d[i] - exp(y[i]) * sum of d[i], y the result of `log_softmax`."""
     for i in range(np.uint64(lo), np.uint64(hi)):
-        for k in range(np.uint64(x.shape[1])):
-            out[i, k] = math.exp(x[i, k])
+        total = 0.0
+        for k in range(np.uint64(d.shape[1])):
+            total += d[i, k]
+        for k in range(np.uint64(d.shape[1])):
+            out[i, k] = d[i, k] - math.exp(y[i, k]) * total
 
 
 @kernel

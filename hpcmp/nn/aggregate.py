@@ -7,7 +7,9 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import activations, attention, attention2, gather
+from hpcmp.kernels import activations, attention, attention2, gather, learning
+from hpcmp.nn.elementwise import drawing
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 NONE = np.zeros(0, np.float32)
@@ -53,7 +55,7 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
     def gathered(values, graph, first, last):
         w = NONE if weight is None else graph.edge_fields[weight]
         scales = NONE if first is None else first.local(graph), NONE if last is None else last.own
-        out = np.empty_like(values)
+        out = view.empty(values.shape, values.dtype)
 
         def call(local, rows, lo, hi):
             gather.sum_rows(graph.in_ptr, graph.in_src, with_self, w, *scales, local, rows, out, lo, hi)
@@ -87,7 +89,7 @@ def max_neighbours(x):
     if "order" not in view.kept:
         view.kept["order"] = graph.local_order()
     key = view.kept["order"]
-    out, best = np.empty_like(x.data), np.empty(x.shape, np.int64)
+    out, best = view.empty(x.shape, x.data.dtype), view.empty(x.shape, np.int64)
 
     def call(local, rows, lo, hi):
         gather.max_rows(graph.in_ptr, graph.in_src, key, local, rows, out, best, lo, hi)
@@ -95,7 +97,7 @@ def max_neighbours(x):
     view.aggregate(x.data, call)
 
     def back(d):
-        turned, dx = view.turned, np.empty_like(d)
+        turned, dx = view.turned, view.empty(d.shape, d.dtype)
         if "repeats" not in view.kept:
             view.kept["repeats"] = _repeats(turned)
         repeats = view.kept["repeats"]
@@ -119,57 +121,71 @@ def _repeats(graph):
     return repeats
 
 
-def attend(z, s, t, slope=0.2, with_self=True):
-    """Sum of z over in-edges, weighed by a softmax of logits. Collective.
+def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
+    """Sum of z over in-edges, weighed by a softmax of each head. Collective.
 
-    The logit is leaky(s of the sender + t of the receiver).
+    The logit is leaky(source . z_j + target . z_i), j the sender.
 
     Parameters
     ----------
     z : Tensor (n_owned, heads * width)
-    s, t : Tensor (n_owned, heads)
+    source, target : parameter (heads, width)
     slope : float
-        Of the leaky ReLU below 0.
+        Of the leaky ReLU below 0; below 1.
     with_self : bool
         A vertex hears itself too, before its neighbours, and then not by loops.
+    dropout : float
+        Probability that a weight is left out, after the softmax and in training only; the others are scaled up. Which
+        ones is a function of (seed, epoch, number of this call, ids of both ends, head).
     """
-    view, graph, turned = z.view, z.view.graph, z.view.turned
-    heads = s.width
-    out = np.empty_like(z.data)
-    top, total = (np.empty((len(out), heads)) for _ in range(2))
-    s_local = view.with_ghosts(s.data)
+    view, graph, heads = z.view, z.view.graph, source.shape[0]
+    n, dtype, slope = len(z.data), z.data.dtype, float(slope)
+    if not slope < 1:
+        raise alike(f"slope = {slope} is not below 1")
+    flat = source.data.reshape(1, -1), target.data.reshape(1, -1)
+    s, t = (dot_blocks(view, z.data, a, view.empty((n, heads), dtype)) for a in flat)
+    s_local = view.with_ghosts(s)
+    known = view.empty((len(s_local), heads, 2), np.float64)
+    attention.powers(s_local, slope, known, 0, len(s_local))
+    wants = any(a.wants_grad for a in (z, source, target))
+    out, up = view.empty(z.shape, dtype), view.empty(z.shape if wants else (0, z.width), dtype)
+    up_weight, top, total = (view.empty((n, heads), np.float64) for _ in range(3))
+
+    drops = _drops(view, dropout)
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
-        attention.attend(*edges, local, s_local, t.data, slope, rows, out, top, total, lo, hi)
+        attention.attend(*edges, local, s_local, t, known, slope, rows, out, up, up_weight, top, total, lo, hi)
 
-    z_local = view.aggregate(z.data, call)
+    view.aggregate(z.data, call)
+    own = known[:n]
 
     def back(d):
-        dot = dot_blocks(view, d, out, np.empty((len(d), heads)))
-        dz, ds, dt = np.empty_like(z.data), np.empty_like(s.data), np.empty_like(t.data)
+        turned, d = view.turned, np.ascontiguousarray(d)
+        dz, ds, dt = view.empty(z.shape, dtype), view.empty((n, heads), np.float64), view.empty((n, heads), np.float64)
+        mine = view.empty((n, heads, attention.N_KNOWN), np.float64)
 
-        def rows_back(rows, lo, hi):
-            edges = graph.in_ptr, graph.in_src, with_self
-            attention.attend_back_rows(*edges, z_local, s_local, t.data, slope, top, total, dot, d, rows, dt, lo, hi)
+        def receivers(p, lo, hi):
+            attention.back_receivers(d, out, up, up_weight, t, slope, top, total, dt, mine, lo, hi)
 
-        view.over_rows(rows_back)
-        # of receivers elsewhere, what their rows' weights are made of
-        known = [view.with_ghosts(a, turned) for a in (t.data, top, total, dot)]
+        view.over_parts(receivers)
+        theirs = view.with_ghosts(mine, turned)
 
-        def sources_back(local, rows, lo, hi):
-            edges = turned.in_ptr, turned.in_src, with_self
-            attention.attend_back_sources(
-                *edges, z.data, s.data, known[0], slope, *known[1:], local, rows, dz, ds, lo, hi
-            )
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
-        view.aggregate(np.ascontiguousarray(d), sources_back, turned)
-        return dz, ds, dt
+        def senders(local, rows, lo, hi):
+            attention.back_senders(*back_edges, z.data, s, own, *flat, dt, slope, theirs, local, rows, dz, ds, lo, hi)
 
-    return made(out, view, (z, s, t), back)
+        view.aggregate(d, senders, turned)
+        leaves = np.zeros((view.n_parts, 2, z.width))
+        view.over_parts(lambda p, lo, hi: attention.back_vectors(z.data, ds, dt, leaves, p, lo, hi))
+        vectors = view.tree_sum(leaves).astype(dtype)
+        return dz, vectors[0].reshape(source.shape), vectors[1].reshape(target.shape)
+
+    return made(out, view, (z, source, target), back)
 
 
-def attend_mixed(z, y, a, slope=0.2, with_self=True):
+def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
     """`attend` with logits a . leaky(z_j + y_i), head by head (GATv2). Collective.
 
     Parameters
@@ -178,11 +194,11 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
     a : parameter (heads, width)
     """
     view, graph, heads = z.view, z.view.graph, a.shape[0]
-    flat, out = a.data.reshape(-1), np.empty_like(z.data)
+    flat, out, drops = a.data.reshape(-1), np.empty_like(z.data), _drops(view, dropout)
     top, total = (np.empty((len(out), heads)) for _ in range(2))
+    edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        edges = graph.in_ptr, graph.in_src, with_self
         attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
 
     z_local = view.aggregate(z.data, call)
@@ -194,19 +210,35 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True):
 
         def rows_back(p, lo, hi):
             known = z_local, y.data, flat, heads, slope, top, total, dot, d
-            attention2.back_rows(graph.in_ptr, graph.in_src, with_self, *known, dy, leaves[p], lo, hi)
+            attention2.back_rows(*edges, *known, dy, leaves[p], lo, hi)
 
         view.over_parts(rows_back)
         elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
+        back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
         def sources_back(local, rows, lo, hi):
             known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
-            attention2.back_sources(turned.in_ptr, turned.in_src, with_self, *known, rows, dz, lo, hi)
+            attention2.back_sources(*back_edges, *known, rows, dz, lo, hi)
 
         view.aggregate(d, sources_back, turned)
         return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)
 
     return made(out, view, (z, y, a), back)
+
+
+def _drops(view, p):
+    """Of a graph, what kernels of attention need to leave out weights; see there: callable (graph)."""
+    limit, scale = drawing(p)
+    if not view.is_training or p == 0:
+        return lambda graph: None
+    draws = view.next_draws()
+
+    def of(graph):
+        key = np.empty(graph.n_local, np.uint64)
+        learning.draw_keys(*draws, graph.id, key)
+        return limit, scale, key, graph.id
+
+    return of
 
 
 def dot_blocks(view, a, b, out):

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcmp.comm import together
 from hpcmp.dtypes import GID
-from hpcmp.errors import FormatError, ProgramError
+from hpcmp.errors import FileError, FormatError, ProgramError
 from hpcmp.hashing import hash_sum
 from hpcmp.io import checkpoint as files
 from hpcmp.nn import config as configs
@@ -20,8 +20,10 @@ from hpcmp.nn.sums import alike
 from hpcmp.nn.training import History
 
 
-def save(training, path, config, rows_digest):
+def save(training, path, config, rows_digest, code=""):
     """Write a checkpoint of a training. Collective.
+
+    ``code`` is the fingerprint of a user's model.
 
     Raises
     ------
@@ -40,20 +42,68 @@ def save(training, path, config, rows_digest):
         "seed": training.seed,
         "n_epochs": training.n_epochs,
         "n_in": training.data.n_in or 0,
-        "n_out": training.data.n_classes,
+        "n_out": training.data.n_out,
         "n_relations": len(graph.relations),
         "n_vertices": graph.n_vertices,
         "config": config.tables(),
         "graph_digest": training.data.view.digest or "",
         "rows_digest": rows_digest,
+        "code": code,
         "digest": training.digest(),
         "mpi_library": mpi_library(),
     }
     files.write_checkpoint(graph.comm, path, attrs, arrays, training.history.columns(), graph.sources)
 
 
-def restore(training, path, config, rows_digest):
+def before(path):
+    """Where the checkpoint before a checkpoint lies. Local."""
+    return path.with_suffix(".before.h5")
+
+
+def read(comm, path, note=None):
+    """The checkpoint of a path, or if it is damaged the one before it. Collective.
+
+    Parameters
+    ----------
+    note : callable (text), optional
+        Told on rank 0 that the one before is taken.
+
+    Returns
+    -------
+    path, found
+        Which it was, and what `hpcmp.io.checkpoint.read_checkpoint` gave.
+
+    Raises
+    ------
+    FileError, FormatError
+        Neither can be read. Raised on every rank.
+    """
+    try:
+        return path, files.read_checkpoint(comm, path)
+    except (FileError, FormatError) as error:
+        try:
+            found = files.read_checkpoint(comm, before(path))
+        except (FileError, FormatError):
+            raise error from None
+        if note and comm.rank == 0:
+            note(f"note: {error}; going on from {before(path)}")
+        return before(path), found
+
+
+def restore(training, path, config, rows_digest, code=None, note=None):
     """Bring a training to where a checkpoint was written. Collective.
+
+    Parameters
+    ----------
+    code : str, optional
+        Fingerprint of a user's model, which must be that of the checkpoint; None: it need not.
+    note : callable (text), optional
+        See `read`.
+
+    Returns
+    -------
+    bool
+        Whether it was that of ``path``, not the one before.
 
     Raises
     ------
@@ -62,9 +112,10 @@ def restore(training, path, config, rows_digest):
         Raised on every rank.
     """
     comm = training.data.view.comm
-    head, arrays, columns = files.read_checkpoint(comm, path)
+    newest = path
+    path, (head, arrays, columns) = read(comm, path, note)
     with together(comm):
-        _check_same(training, path, head, config, rows_digest)
+        _check_same(training, path, head, config, rows_digest, code)
         weights = weights_in(arrays, files.WEIGHTS, training.kept, path)
         best = weights_in(arrays, files.BEST, training.kept, path) if training.keep_best and head["n_epochs"] else {}
         states = {
@@ -72,12 +123,13 @@ def restore(training, path, config, rows_digest):
             for name, kinds in training.state.items()
             for kind in kinds
         }
-        training.history = _history(columns, path)
+        training.go_on_from(_history(columns, path))
     for name, w in weights.items():
         training.kept[name].data = training.kept[name].mine(w)
     training.best = {name: training.kept[name].mine(w) for name, w in best.items()} or training.best
     for (name, kind), a in states.items():
         training.state[name][kind] = training.kept[name].mine(a)
+    return path == newest
 
 
 def fill(model, head, arrays, path):
@@ -148,7 +200,7 @@ def mpi_library():
     return " ".join(MPI.Get_library_version().split("\x00")[0].splitlines()[0].split())
 
 
-def _check_same(training, path, head, config, rows_digest):
+def _check_same(training, path, head, config, rows_digest, code):
     theirs = configs.from_tables(head["config"])
     keys = configs.differing(theirs, config)
     if keys:
@@ -169,6 +221,11 @@ def _check_same(training, path, head, config, rows_digest):
         raise ProgramError(
             f"{path} was made with the same graph cut into other parts, which fix the order of sums; "
             "go on with that file, or begin anew with --force"
+        )
+    if code is not None and head["code"] != code:
+        raise ProgramError(
+            f"{path} was made with other code of the model {config.model.kind}; go on with that, say that the change "
+            "does not matter with --changed-code, or begin anew with --force"
         )
     if head["seed"] != training.seed:
         raise FormatError(f"{path} is of seed {head['seed']}, not {training.seed}; was it renamed?")

@@ -29,6 +29,7 @@ class Model:
     kind: str = "gcn"
     hidden: tuple = (16,)  # width of each hidden layer; of GAT and GATv2, of each of their heads
     dropout: float = 0.5  # before every layer
+    attention_dropout: float = 0.0  # of GAT's and GATv2's weights of edges
     activation: str = "auto"  # between layers: relu, of GAT and GATv2 elu
     heads: int = 8  # of GAT's and GATv2's hidden layers
     aggregate: str = "mean"  # of SAGE
@@ -43,12 +44,24 @@ class Train:
     epochs: int = 200
     lr: float = 0.01
     weight_decay: float = 5e-4
+    schedule: str = "constant"  # of lr: "cosine" over all epochs, "step", "plateau"
+    warm_up: int = 0  # epochs, of cosine
+    decay: float = 0.1  # factor, of step and plateau
+    decay_every: int = 50  # epochs, of step
+    decay_patience: int = 10  # epochs, of plateau
+    lowest: float = 0.0  # lr, of cosine and plateau
+    clip: float = 0.0  # largest norm of all gradients; 0: any
+    groups: dict = field(default_factory=dict)  # pattern of parameters' names -> their own lr and weight_decay
+    loss: str = "cross_entropy"
+    class_weights: tuple = ()  # one a class, or "balanced"
+    metrics: tuple = ("auto",)  # of the loss, see hpcmp.nn.tasks; "auto": the first
+    monitor: str = "auto"  # metric that patience, select and plateau go by; "auto": val_ and the first of the metrics
     optimizer: str = "adam"
     momentum: float = 0.0  # of sgd
-    patience: int = 0  # end after so many epochs without a better validation metric; 0: never
+    patience: int = 0  # end after so many epochs without a better monitored metric; 0: never
     seed: int = 0  # the first of the seeds
     seeds: int = 1  # how many, one training each
-    select: str = "last"  # weights and metrics at the end, or of the "best" epoch by the validation metric
+    select: str = "last"  # weights and metrics at the end, or of the "best" epoch by the monitored metric
     checkpoint_every: int = 50  # epochs
 
 
@@ -58,24 +71,35 @@ CHOICES = {
     "model.aggregate": ("mean", "max", "sum", "pool"),
     "train.optimizer": ("adam", "adamw", "sgd"),
     "train.select": ("last", "best"),
+    "train.schedule": ("constant", "cosine", "step", "plateau"),
+    "train.loss": ("cross_entropy", "bce", "mse"),
 }
 LEAST = {  # key -> (least value, whether it may be that value)
     "model.hidden": (1, True),
     "model.dropout": (0, True),
+    "model.attention_dropout": (0, True),
     "model.heads": (1, True),
     "model.bases": (0, True),
     "model.blocks": (0, True),
     "train.epochs": (0, True),
     "train.lr": (0, False),
     "train.weight_decay": (0, True),
+    "train.warm_up": (0, True),
+    "train.decay": (0, False),
+    "train.decay_every": (1, True),
+    "train.decay_patience": (0, True),
+    "train.lowest": (0, True),
+    "train.clip": (0, True),
+    "train.class_weights": (0, True),
     "train.momentum": (0, True),
     "train.patience": (0, True),
     "train.seed": (0, True),
     "train.seeds": (1, True),
     "train.checkpoint_every": (1, True),
 }
-BELOW = {"model.dropout": 1, "train.momentum": 1}
+BELOW = {"model.dropout": 1, "model.attention_dropout": 1, "train.momentum": 1, "train.decay": 1}
 # Keys by which a training that goes on may differ from what its checkpoint was made with: they change no epoch.
+OF_GROUPS = ("lr", "weight_decay")
 FREE = ("train.epochs", "train.patience", "train.seed", "train.seeds", "train.checkpoint_every")
 
 
@@ -136,6 +160,8 @@ def from_tables(tables, settings=None):
 def differing(a, b, free=FREE):
     """Keys of two configurations that differ, less free ones: list. Local."""
     there, here = a.flat(), b.flat()
+    if "cosine" in (a.train.schedule, b.train.schedule):  # which goes by the number of all epochs
+        free = [key for key in free if key != "train.epochs"]
     return [key for key in KNOWN if key not in free and there[key] != here[key]]
 
 
@@ -145,9 +171,15 @@ def _unknown(key):
 
 def _checked(key, value, default):
     """A value of the type of the default, within its range."""
+    if isinstance(default, dict):
+        return _checked_groups(key, value)
     if isinstance(default, tuple):
-        items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_checked_number(key, item, 0) for item in items)
+        items = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if key == "train.class_weights" and items == ("balanced",):
+            return items
+        if key == "train.metrics":
+            return tuple(_checked(key, item, "") for item in items)
+        return tuple(_checked_number(key, item, 0.0 if key == "train.class_weights" else 0) for item in items)
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ProgramError(f"{key} = {value!r} is no text")
@@ -155,6 +187,16 @@ def _checked(key, value, default):
             raise ProgramError(f"{key} = {value!r} is not one of {', '.join(CHOICES[key])}")
         return value
     return _checked_number(key, value, default)
+
+
+def _checked_groups(key, value):
+    if not isinstance(value, dict) or not all(isinstance(own, dict) for own in value.values()):
+        raise ProgramError(f"{key} = {value!r} is no table of tables, such as {{'convs.0.*' = {{weight_decay = 0}}}}")
+    for pattern, own in value.items():
+        for option in own:
+            if option not in OF_GROUPS:
+                raise ProgramError(f"{key} {pattern!r} has {option!r}; groups may have {', '.join(OF_GROUPS)}")
+    return {p: {o: _checked_number(f"train.{o}", v, 0.0) for o, v in own.items()} for p, own in value.items()}
 
 
 def _checked_number(key, value, default):

@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hpcmp.kernels import learning
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
 
 _BLAS = ThreadpoolController()
@@ -22,7 +23,7 @@ def one_blas_thread():
 
 def times(view, x, w, bias=None):
     """x @ w, and + bias, part by part: (n_owned, w.shape[1]). Local."""
-    out = np.empty((len(x), w.shape[1]), x.dtype)
+    out = view.empty((len(x), w.shape[1]), x.dtype)
 
     def one(p, lo, hi):
         np.matmul(x[lo:hi], w, out=out[lo:hi])
@@ -57,8 +58,17 @@ def linear(x, weight, bias=None):
     x : Tensor (n_owned, width)
     weight : parameter (width, out)
     bias : parameter (1, out), optional
+
+    Raises
+    ------
+    ProgramError
+        Widths differ. Raised on every rank.
     """
     view = x.view
+    if x.width != weight.shape[0]:
+        raise alike(
+            f"rows of width {x.width} meet the weight {weight.name or ''} {weight.shape}, for width {weight.shape[0]}"
+        )
     out = times(view, x.data, weight.data, None if bias is None else bias.data)
 
     def back(dy):

@@ -10,7 +10,7 @@ from hpcmp.nn.tape import Tensor, made
 
 def over_parts(view, kernel, like, *args):
     """What a kernel(*args, out, lo, hi) writes over all parts. Local."""
-    out = np.empty_like(like)
+    out = view.empty(like.shape, like.dtype)
     view.over_parts(lambda p, lo, hi: kernel(*args, out, lo, hi))
     return out
 
@@ -26,11 +26,9 @@ def add(a, b):
     a, b = _rows_first(a, b)
     view = a.view
 
-    def given(tensor, d):
-        return d if tensor.view is not None else sum_over_rows(view, d)
-
+    is_row = b.view is None
     out = over_parts(view, learning.plus, a.data, a.data, b.data)
-    return made(out, view, (a, b), lambda d: (given(a, d), given(b, d)))
+    return made(out, view, (a, b), lambda d: (d, sum_over_rows(view, d) if is_row else d))
 
 
 def multiply(a, b):
@@ -44,14 +42,16 @@ def multiply(a, b):
     a, b = _rows_first(a, b)
     view = a.view
 
+    of_a, of_b, is_row = a.data, b.data, b.view is None
+
     def times(d, other):
-        return over_parts(view, activations.product, d, d, other.data)
+        return over_parts(view, activations.product, d, d, other)
 
     def back(d):
-        db = times(d, a)
-        return times(d, b), db if b.view is not None else sum_over_rows(view, db)
+        db = times(d, of_a)
+        return times(d, of_b), sum_over_rows(view, db) if is_row else db
 
-    return made(over_parts(view, activations.product, a.data, a.data, b.data), view, (a, b), back)
+    return made(times(of_a, of_b), view, (a, b), back)
 
 
 def _rows_first(a, b):
@@ -90,18 +90,28 @@ def relu(x):
 
 def leaky_relu(x, slope=0.01):
     """x, or slope * x where it is negative; slope in [0, 1). Local."""
-    slope = x.data.dtype.type(slope)
-    out = over_parts(x.view, learning.leaky, x.data, x.data, slope)
-    # of the result, which is above 0 where x is
-    return made(out, x.view, (x,), lambda d: (over_parts(x.view, learning.leaky_back, d, d, out, slope),))
+    return _by_result(x, learning.leaky, learning.leaky_back, x.data.dtype.type(slope))
 
 
 def elu(x):
     """x, or exp(x) - 1 where it is negative. Local."""
-    is_up = x.data > 0
-    low = over_parts(x.view, learning.exponential, x.data, np.minimum(x.data, 0))
-    out = np.where(is_up, x.data, low - 1)
-    return made(out, x.view, (x,), lambda d: (np.where(is_up, d, d * low),))
+    return _by_result(x, activations.elu, activations.elu_back)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)). Local."""
+    return _by_result(x, activations.logistic, activations.logistic_back)
+
+
+def tanh(x):
+    """Hyperbolic tangent. Local."""
+    return _by_result(x, activations.hyperbolic, activations.hyperbolic_back)
+
+
+def _by_result(x, kernel, back, *args):
+    """A function whose derivative is one of its result, so that x may go."""
+    view, out = x.view, over_parts(x.view, kernel, x.data, x.data, *args)
+    return made(out, view, (x,), lambda d: (over_parts(view, back, d, d, out, *args),))
 
 
 def gelu(x):
@@ -111,18 +121,6 @@ def gelu(x):
     """
     out = over_parts(x.view, activations.gelu, x.data, x.data)
     return made(out, x.view, (x,), lambda d: (over_parts(x.view, activations.gelu_back, d, d, x.data),))
-
-
-def sigmoid(x):
-    """1 / (1 + exp(-x)). Local."""
-    out = over_parts(x.view, activations.logistic, x.data, x.data)
-    return made(out, x.view, (x,), lambda d: (over_parts(x.view, activations.logistic_back, d, d, out),))
-
-
-def tanh(x):
-    """Hyperbolic tangent. Local."""
-    out = over_parts(x.view, activations.hyperbolic, x.data, x.data)
-    return made(out, x.view, (x,), lambda d: (over_parts(x.view, activations.hyperbolic_back, d, d, out),))
 
 
 def dropout(x, p):
@@ -137,19 +135,30 @@ def dropout(x, p):
         p is outside [0, 1). Raised on every rank.
     """
     view = x.view
-    if not 0 <= p < 1:
-        raise alike(f"dropout p = {p} is outside [0, 1)")
+    limit, scale = drawing(p)
     if not view.is_training or p == 0:
         return x
-    view.n_draws += 1
-    limit = np.uint64(min(round(p * 65536), 65535))
-    factor = x.data.dtype.type(65536 / (65536 - int(limit)))
-    key = np.int64(view.seed), np.int64(view.epoch), np.int64(view.n_draws), view.graph.id
+    key = *view.next_draws(), view.graph.id
+    factor = x.data.dtype.type(scale)
 
     def follow(v):
         return over_parts(view, learning.drop, v, *key, np.ascontiguousarray(v), limit, factor)
 
     return made(follow(x.data), view, (x,), lambda d: (follow(d),))
+
+
+def drawing(p):
+    """What 16 bits must reach to be kept, and the factor of what is. Local.
+
+    Raises
+    ------
+    ProgramError
+        p is outside [0, 1). Raised on every rank.
+    """
+    if not 0 <= p < 1:
+        raise alike(f"dropout p = {p} is outside [0, 1)")
+    limit = min(round(p * 65536), 65535)
+    return np.uint64(limit), 65536 / (65536 - limit)
 
 
 def concat(*tensors):
@@ -161,21 +170,8 @@ def concat(*tensors):
 
 def log_softmax(x):
     """x - log(sum of exp(x)) of every row. Local."""
-    out = over_parts(x.view, learning.log_softmax, x.data, x.data)
-
-    def back(d):
-        p = over_parts(x.view, learning.exponential, out, out)
-        return (d - p * _row_sums(x.view, d),)
-
-    return made(out, x.view, (x,), back)
-
-
-def _row_sums(view, d):
-    """Sum of every row, channel by channel: (n, 1)."""
-    out = np.zeros((len(d), 1), d.dtype)
-    for k in range(d.shape[1]):
-        out[:, 0] += d[:, k]
-    return out
+    view, out = x.view, over_parts(x.view, learning.log_softmax, x.data, x.data)
+    return made(out, view, (x,), lambda d: (over_parts(view, learning.log_softmax_back, d, d, out),))
 
 
 def constant(tensor):

@@ -1,8 +1,9 @@
 """Training on the whole graph, in one call."""
 
-from hpcmp.comm import collective
+from hpcmp.comm import collective, together
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import Adam
+from hpcmp.nn.tasks import Vertices
 from hpcmp.nn.training import Training, run_epochs
 
 
@@ -17,6 +18,10 @@ def fit(
     normalize="none",
     epochs=200,
     optimizer=None,
+    loss="cross_entropy",
+    metrics=(),
+    class_weights=None,
+    monitor=None,
     seed=0,
     threads=1,
     patience=None,
@@ -28,16 +33,22 @@ def fit(
     Parameters
     ----------
     model : Module
-        Called as ``model(view, x)``; gives logits (n_owned, classes).
+        Called as ``model(view, x)``; gives a logit for each class (n_owned,
+        classes), or of other losses as many columns as there are labels.
     graph : Graph
     features, labels, split, normalize : str
         See `hpcmp.nn.data.load`.
     epochs : int
     optimizer : Adam or SGD
+        Learning rates that hear a metric (`Plateau`) hear the monitored one.
+    loss, metrics, class_weights
+        See `hpcmp.nn.tasks.Vertices`, and for labels `hpcmp.nn.data.load`.
+    monitor : str, optional
+        Such as "val_f1_macro"; default: the first of the metrics of "val".
     patience : int, optional
-        End after so many epochs without a better validation metric.
+        End after so many epochs without a better monitored metric.
     select : "last" or "best"
-        Which epoch's weights are the final ones, best by the validation metric.
+        Which epoch's weights are the final ones, best by the monitored metric.
     progress : callable (text), optional
         Called on rank 0 every few seconds.
 
@@ -51,7 +62,10 @@ def fit(
         Fields do not fit, or the loss is no number. Raised on every rank.
     """
     optimizer = optimizer or Adam(lr=0.01, weight_decay=5e-4)
-    data = data_of.load(graph, features=features, labels=labels, split=split, normalize=normalize, threads=threads)
-    training = Training(model, data, optimizer, seed=seed, keep_best=select == "best")
+    with together(graph.comm):
+        task = Vertices(loss, tuple(metrics), class_weights)
+    names = {"features": features, "labels": labels, "split": split}
+    data = data_of.load(graph, **names, normalize=normalize, loss=loss, threads=threads)
+    training = Training(model, data, optimizer, seed=seed, keep_best=select == "best", task=task, monitor=monitor)
     run_epochs(training, epochs, patience=patience or 0, progress=progress)
     return training.finish()

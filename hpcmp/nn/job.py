@@ -1,7 +1,8 @@
 """A training as a command runs it: several seeds, checkpoints, and a history, in one folder.
 
-FOLDER/checkpoint-SEED.h5     of each seed
-FOLDER/history.h5             one row an epoch and seed
+FOLDER/checkpoint-SEED.h5           of each seed
+FOLDER/checkpoint-SEED.before.h5    the one before it, taken where the newest is damaged
+FOLDER/history.h5                   one row an epoch and seed
 """
 
 import hashlib
@@ -15,9 +16,11 @@ from hpcmp.comm import collective, raise_together, together
 from hpcmp.errors import FileError, ProgramError
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
-from hpcmp.nn import checkpoint
+from hpcmp.nn import checkpoint, models, room
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import SGD, Adam
+from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
+from hpcmp.nn.tasks import BALANCED, Vertices
 from hpcmp.nn.training import Training, run_epochs
 
 HISTORY = "history.h5"
@@ -47,8 +50,7 @@ class Trained:
         for history in self.histories.values():
             if history.n_epochs:
                 t = history.best_epoch if self.config.train.select == "best" else history.n_epochs - 1
-                named = {f"{name}_accuracy": value for name, value in history.metrics[t].items()}
-                rows.append({"loss": history.loss[t], **named})
+                rows.append({"loss": history.loss[t], **history.metrics[t]})
         columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
         return {name: {"mean": float(np.mean(v)), "std": float(np.std(v))} for name, v in columns.items()}
 
@@ -59,7 +61,9 @@ class Trained:
 
 
 @collective
-def train(graph, config, make, *, folder=None, resume=False, start_from=None, threads=1, progress=None):
+def train(
+    graph, config, make, *, folder=None, resume=False, changed_code=False, start_from=None, threads=1, progress=None
+):
     """Train a model from every seed. Collective.
 
     Parameters
@@ -67,11 +71,14 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
     graph : Graph
     config : hpcmp.nn.config.Config
     make : callable (n_in, n_out, n_relations) -> Module
-        n_in is None where the configuration names no features.
+        n_in is None where the configuration names no features. With an
+        attribute ``made`` where it gives a user's model, see `models.code_of`.
     folder : path, optional
         Where checkpoints and the history are written; see `prepare`.
     resume : bool
         Go on from the checkpoints in the folder.
+    changed_code : bool
+        Even if a user's model has other code than when they were written.
     start_from : callable (Module), optional
         Gives a model its first weights.
     progress : callable (text), optional
@@ -90,24 +97,44 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
     comm, settings = graph.comm, config.train
     fields = {name: getattr(config.data, name) for name in ("features", "labels", "split", "normalize")}
     fields["features"] = fields["features"] or None
-    data = data_of.load(graph, **fields, threads=threads)
     with together(comm):
-        if "val" not in data.masks and (settings.patience or settings.select == "best"):
-            raise ProgramError(f"no vertex is in the split 'val' of {config.data.split!r}; patience and select need it")
+        task = task_of(settings)
+    data = data_of.load(graph, **fields, loss=task.loss, threads=threads)
+    monitor = f"val_{task.metrics[0]}" if settings.monitor == "auto" else settings.monitor
+    with together(comm):
+        split = monitor.partition("_")[0]
+        if split not in data.masks and (settings.patience or settings.select == "best"):
+            raise ProgramError(
+                f"no vertex is in the split {split!r} of {config.data.split!r}; patience and select need it"
+            )
+    told = {"keep_best": settings.select == "best", "task": task, "monitor": monitor}
+
+    def new_model(data):
+        return make(data.n_in, data.n_out, len(graph.relations))
+
+    def begin(data, model=None, seed=0):
+        return Training(
+            new_model(data) if model is None else model, data, optimizer_of(settings, monitor), seed=seed, **told
+        )
+
+    room.refuse_what_cannot_fit(graph, data, begin, config.model.kind)
     rows_digest = checkpoint.digest_of_rows(graph)
     trained = Trained(config)
     for seed in config.seeds:
         with together(comm):
-            model = make(data.n_in, data.n_classes, len(graph.relations))
-        training = Training(model, data, optimizer_of(settings), seed=seed, keep_best=settings.select == "best")
-        path = None if folder is None else checkpoint_path(folder, seed)
+            model = new_model(data)
+            code = models.code_of(make.made, model) if hasattr(make, "made") else ""
+        training = begin(data, model, seed)
+        path, is_newest = None if folder is None else checkpoint_path(folder, seed), True
         if resume and comm.bcast(path.is_file() if comm.rank == 0 else None):
-            checkpoint.restore(training, path, config, rows_digest)
+            is_newest = checkpoint.restore(
+                training, path, config, rows_digest, None if changed_code else code, progress
+            )
         elif start_from is not None:
             with together(comm):
                 start_from(model)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, folder, config, rows_digest)
+        keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
         run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -122,9 +149,10 @@ def train(graph, config, make, *, folder=None, resume=False, start_from=None, th
 class _Keeper:
     """Writes checkpoint and history of a training every so many epochs."""
 
-    def __init__(self, graph, training, trained, folder, config, rows_digest):
+    def __init__(self, graph, training, trained, folder, config, digests, is_newest):
         self.graph, self.training, self.trained, self.folder = graph, training, trained, folder
-        self.config, self.rows_digest, self.saved = config, rows_digest, training.n_epochs or None
+        self.config, self.digests, self.keeps_one_before = config, digests, is_newest
+        self.saved = (training.n_epochs or None) if is_newest else None
 
     def after_epoch(self):
         if self.training.n_epochs % self.config.train.checkpoint_every == 0:
@@ -135,7 +163,10 @@ class _Keeper:
         if self.folder is None or self.saved == self.training.n_epochs:
             return
         path = checkpoint_path(self.folder, self.training.seed)
-        checkpoint.save(self.training, path, self.config, self.rows_digest)
+        if self.keeps_one_before:  # unless the newest is damaged: then the one before stays
+            files.keep_one_before(self.graph.comm, path, checkpoint.before(path))
+        checkpoint.save(self.training, path, self.config, *self.digests)
+        self.keeps_one_before = True
         write_history(self.graph, self.trained, self.folder)
         self.saved = self.training.n_epochs
 
@@ -157,11 +188,38 @@ def _ended(history):
     return f"{history.n_epochs} epochs, {sum(history.seconds):.3g} s, {shown}; digest {history.digest[:12]}"
 
 
-def optimizer_of(settings):
+def optimizer_of(settings, monitor="val_accuracy"):
     """The optimiser that a configuration names. Local."""
+    more = {"groups": settings.groups, "clip": settings.clip or None}
+    lr = learning_rate(settings, monitor)
     if settings.optimizer == "sgd":
-        return SGD(settings.lr, settings.weight_decay, settings.momentum)
-    return Adam(settings.lr, settings.weight_decay, decoupled=settings.optimizer == "adamw")
+        return SGD(lr, settings.weight_decay, settings.momentum, **more)
+    return Adam(lr, settings.weight_decay, decoupled=settings.optimizer == "adamw", **more)
+
+
+def learning_rate(settings, monitor):
+    """The learning rate of a configuration: a number or a schedule. Local."""
+    if settings.schedule == "cosine":
+        return Cosine(settings.lr, settings.epochs, settings.warm_up, settings.lowest)
+    if settings.schedule == "step":
+        return StepDecay(settings.lr, settings.decay_every, settings.decay)
+    if settings.schedule == "plateau":
+        more = {"larger_is_better": not monitor.endswith("_loss"), "lowest": settings.lowest}
+        return Plateau(settings.lr, settings.decay, settings.decay_patience, **more)
+    return settings.lr
+
+
+def task_of(settings):
+    """The loss and metrics that a configuration names. Local.
+
+    Raises
+    ------
+    ProgramError
+        They do not fit together.
+    """
+    weights = settings.class_weights or None
+    metrics = () if settings.metrics == ("auto",) else settings.metrics
+    return Vertices(settings.loss, metrics, BALANCED if weights == (BALANCED,) else weights)
 
 
 def checkpoint_path(folder, seed):
@@ -198,7 +256,8 @@ def _prepare(folder, resume, force):
     if not os.access(folder, os.W_OK):
         raise FileError(f"the folder {folder} cannot be written: permission denied")
     found = [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
-    alien = [path for path in found if path.stat().st_size and not is_ours(path)]
+    whole = {path for path in found if is_ours(path)}
+    alien = [path for path in found if path.stat().st_size and not {path, checkpoint.before(path)} & whole]
     if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:

@@ -10,12 +10,11 @@ from hpcmp.nn.aggregate import (
     Scale,
     attend,
     attend_mixed,
-    dot_blocks,
     max_neighbours,
     mean_neighbours,
     sum_neighbours,
 )
-from hpcmp.nn.dense import linear, matvec, sum_over_rows
+from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
@@ -124,11 +123,11 @@ class GAT(Module):
 
     alpha_ji = softmax over j of leaky(a . z_j + c . z_i). Heads lie side by
     side, or are averaged with ``concat=False``. Loops among the edges do not
-    count. Source: P. Velickovic et al., ICLR 2018.
+    count. ``dropout`` leaves out weights alpha in training. Source: P. Velickovic et al., ICLR 2018.
     """
 
-    def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True):
-        self.heads, self.n_out, self.concat, self.slope = heads, n_out, concat, slope
+    def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True, dropout=0.0):
+        self.heads, self.n_out, self.concat, self.slope, self.dropout = heads, n_out, concat, slope, dropout
         self.weight = Parameter((n_in, heads * n_out))
         self.source = Parameter((heads, n_out), fans=(heads, n_out))
         self.target = Parameter((heads, n_out), fans=(heads, n_out))
@@ -136,7 +135,7 @@ class GAT(Module):
 
     def __call__(self, graph, x):
         z = linear(x, self.weight)
-        h = attend(z, dot_heads(z, self.source), dot_heads(z, self.target), self.slope)
+        h = attend(z, self.source, self.target, self.slope, dropout=self.dropout)
         if not self.concat:
             h = mean_heads(h, self.heads)
         return h if self.bias is None else add(h, self.bias)
@@ -146,18 +145,18 @@ class GATv2(Module):
     """h_i = sum over j in N(i) and i of alpha_ji z_j + b, z = x W + w, for each head.
 
     alpha_ji = softmax over j of a . leaky(z_j + x_i V + v). Loops among the
-    edges do not count. Source: S. Brody, U. Alon and E. Yahav, ICLR 2022.
+    edges do not count; ``dropout`` as of `GAT`. Source: S. Brody, U. Alon and E. Yahav, ICLR 2022.
     """
 
-    def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True):
-        self.heads, self.n_out, self.concat, self.slope = heads, n_out, concat, slope
+    def __init__(self, n_in, n_out, heads=1, concat=True, slope=0.2, bias=True, dropout=0.0):
+        self.heads, self.n_out, self.concat, self.slope, self.dropout = heads, n_out, concat, slope, dropout
         self.source = Linear(n_in, heads * n_out, bias)
         self.target = Linear(n_in, heads * n_out, bias)
         self.attention = Parameter((heads, n_out))
         self.bias = Parameter((1, heads * n_out if concat else n_out), "zeros") if bias else None
 
     def __call__(self, graph, x):
-        h = attend_mixed(self.source(x), self.target(x), self.attention, self.slope)
+        h = attend_mixed(self.source(x), self.target(x), self.attention, self.slope, dropout=self.dropout)
         if not self.concat:
             h = mean_heads(h, self.heads)
         return h if self.bias is None else add(h, self.bias)
@@ -278,20 +277,6 @@ class RGCN(Module):
             return sum_through(x, w, SHARE, self.n_blocks or 1)
         z = linear(x, side_by_side(self.weight))
         return sum_mixed(z, self.comp, SHARE) if self.n_bases else sum_relations(z, self.n_out, SHARE)
-
-
-def dot_heads(z, a):
-    """z_i . a for each head: (n_owned, heads). Collective."""
-    heads, width = a.shape
-    blocks, flat = z.data.reshape(len(z.data), heads, width), a.data.reshape(1, -1)
-    out = dot_blocks(z.view, z.data, flat, np.empty((len(z.data), heads), z.data.dtype))
-
-    def back(d):
-        dz = (d[:, :, None] * a.data).reshape(z.shape) if z.wants_grad else None
-        da = sum_over_rows(z.view, (d[:, :, None] * blocks).reshape(z.shape)).reshape(heads, width)
-        return dz, da
-
-    return made(out, z.view, (z, a), back)
 
 
 def mean_heads(x, heads):

@@ -3,6 +3,9 @@
 A kind is a function from widths and options to a layer; `KINDS` is all there is.
 """
 
+from types import FunctionType
+
+from hpcmp.engine.fingerprint import fingerprint
 from hpcmp.errors import ProgramError
 from hpcmp.nn.elementwise import dropout, elu, leaky_relu, relu
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2
@@ -49,13 +52,13 @@ def gin(n_in, n_out, model, is_last):
 def gat(n_in, n_out, model, is_last):
     """A GAT layer and its width: hidden ones of several heads. Local."""
     heads = 1 if is_last else model.heads
-    return GAT(n_in, n_out, heads), heads * n_out
+    return GAT(n_in, n_out, heads, dropout=model.attention_dropout), heads * n_out
 
 
 def gatv2(n_in, n_out, model, is_last):
     """A GATv2 layer and its width: hidden ones of several heads. Local."""
     heads = 1 if is_last else model.heads
-    return GATv2(n_in, n_out, heads), heads * n_out
+    return GATv2(n_in, n_out, heads, dropout=model.attention_dropout), heads * n_out
 
 
 def rgcn(n_in, n_out, model, is_last, n_relations):
@@ -130,3 +133,38 @@ def make_own(made, spec, n_in, n_out):
     if not model.parameters():
         raise ProgramError(f"{spec} has no parameters; layers are found as attributes, set in __init__")
     return model
+
+
+def code_of(made, model):
+    """Fingerprint of a user's class or function and of what it gave. Local.
+
+    Parameters
+    ----------
+    made : callable that gave the model
+    model : Module
+        Counted are the methods of it and of all modules in it that are not of hpcmp, and all they call.
+
+    Returns
+    -------
+    str
+        64 hex digits.
+    """
+    kinds, functions, seen, todo = {}, [], set(), [made, model]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Module):
+            kinds |= {cls.__qualname__: cls for cls in type(value).__mro__ if cls.__module__.split(".")[0] != "hpcmp"}
+        if isinstance(value, FunctionType):
+            functions.append(value)
+        elif isinstance(value, list | tuple):
+            todo.extend(value)
+        elif isinstance(value, Module | dict):
+            todo.extend((value if isinstance(value, dict) else vars(value)).values())
+    for name in sorted(kinds):
+        methods = (vars(kinds[name])[key] for key in sorted(vars(kinds[name])))
+        plain = (getattr(m, "__func__", getattr(m, "fget", m)) for m in methods)
+        functions.extend(f for f in plain if isinstance(f, FunctionType))
+    return fingerprint(functions)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from hpcmp.kernels import exact
+from hpcmp.nn.config import OF_GROUPS
 from hpcmp.nn.sums import alike
 
-OF_GROUPS = ("lr", "weight_decay")
 EPS = 1e-6  # added to the norm that gradients are divided by, as torch.nn.utils.clip_grad_norm_ does
 
 
@@ -131,6 +131,11 @@ def tell(optimizer, metric):
     for schedule in _schedules(optimizer):
         if hasattr(schedule, "observe"):
             schedule.observe(metric)
+
+
+def hears(optimizer):
+    """Whether a schedule of the optimiser hears a metric. Local."""
+    return any(hasattr(schedule, "observe") for schedule in _schedules(optimizer))
 
 
 def _schedules(optimizer):

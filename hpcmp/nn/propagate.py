@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcmp.kernels import gather
 from hpcmp.nn.sums import alike
-from hpcmp.nn.tape import Tensor, gradients, made
+from hpcmp.nn.tape import Tensor, gradients, made, parameters_of
 
 EDGES_AT_ONCE = 8192  # a row with more goes alone
 
@@ -46,7 +46,7 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     share = (1 / np.maximum(graph.in_degree, 1)).astype(h.data.dtype)[:, None] if aggregate == "mean" else None
     runs = _runs(view, graph)
     probe = message(*Chunk(view, graph, 0, 0).tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
-    used, out = _parameters_of(probe), np.empty((len(h.data), probe.width), h.data.dtype)
+    used, out = parameters_of(probe), view.empty((len(h.data), probe.width), h.data.dtype)
 
     def forward(p, lo, hi):
         for first, end in runs[p]:
@@ -131,6 +131,10 @@ class Chunk:
         """As `View.over_parts`. Local."""
         call(0, 0, len(self.sources))
 
+    def empty(self, shape, dtype=None):
+        """As `View.empty`. Local."""
+        return np.empty(shape, self.dtype if dtype is None else dtype)
+
     def tree_sum(self, leaves):
         """What this chunk alone gives; its part's sum goes on from there. Local."""
         return leaves[0]
@@ -156,16 +160,3 @@ def _runs(view, graph):
             found.append(runs)
         view.kept[key] = found
     return view.kept[key]
-
-
-def _parameters_of(m):
-    """Parameters that a result was made of, in the order of their names: list."""
-    found, todo, seen = {}, [m], set()
-    while todo:
-        tensor = todo.pop()
-        if tensor not in seen:
-            seen.add(tensor)
-            todo.extend(tensor.sources)
-            if tensor.view is None and tensor.wants_grad and not tensor.sources:
-                found[tensor.name] = tensor
-    return [found[name] for name in sorted(found)]

@@ -61,24 +61,25 @@ def sum_through(x, w, weight, n_blocks=1):
     """
     view, graph = x.view, x.view.graph
     n_relations, n_in, columns = w.shape
-    out = np.empty((len(x.data), columns * n_blocks), x.data.dtype)
+    values, wants = x.data, x.wants_grad
+    out = view.empty((len(values), columns * n_blocks), values.dtype)
 
     def call(local, rows, lo, hi):
         relations.sum_through(*edges_of(graph, weight), w.data, local, rows, out, lo, hi)
 
-    view.aggregate(x.data, call)
+    view.aggregate(values, call)
 
     def back(d):
         blocks = w.data.reshape(n_relations, n_blocks, n_in // n_blocks, columns)
         turned_w = np.ascontiguousarray(blocks.transpose(0, 1, 3, 2)).reshape(n_relations, -1, n_in // n_blocks)
-        dx, leaves = np.empty_like(x.data if x.wants_grad else x.data[:0]), np.zeros((view.n_parts, *w.shape))
+        dx, leaves = view.empty((len(values) * wants, n_in), values.dtype), np.zeros((view.n_parts, *w.shape))
         d_local, edges = view.with_ghosts(d, view.turned), edges_of(view.turned, weight)
 
         def part(p, lo, hi):
-            relations.back_through(*edges, turned_w, x.data, d_local, dx, leaves[p], lo, hi)
+            relations.back_through(*edges, turned_w, values, d_local, dx, leaves[p], lo, hi)
 
         view.over_parts(part)
-        return dx if x.wants_grad else None, view.tree_sum(leaves).astype(w.data.dtype)
+        return dx if wants else None, view.tree_sum(leaves).astype(w.data.dtype)
 
     return made(out, view, (x, w), back)
 
@@ -94,7 +95,8 @@ def sum_relations(x, width, weight):
         Edge field.
     """
     view, graph = x.view, x.view.graph
-    out = np.empty((len(x.data), width), x.data.dtype)
+    shape, dtype = x.shape, x.data.dtype
+    out = view.empty((shape[0], width), dtype)
 
     def call(local, rows, lo, hi):
         relations.sum_relations(*edges_of(graph, weight), local, rows, out, lo, hi)
@@ -102,7 +104,7 @@ def sum_relations(x, width, weight):
     view.aggregate(x.data, call)
 
     def back(d):
-        turned, dx = view.turned, np.empty_like(x.data)
+        turned, dx = view.turned, view.empty(shape, dtype)
 
         def spread(local, rows, lo, hi):
             relations.spread_relations(*edges_of(turned, weight), local, rows, dx, lo, hi)
@@ -126,19 +128,20 @@ def sum_mixed(x, mix, weight):
         Edge field.
     """
     view, graph = x.view, x.view.graph
-    out = np.empty((len(x.data), x.width // mix.shape[1]), x.data.dtype)
+    values = x.data
+    out = view.empty((len(values), x.width // mix.shape[1]), values.dtype)
 
     def call(local, rows, lo, hi):
         relations.sum_mixed(*edges_of(graph, weight), mix.data, local, rows, out, lo, hi)
 
-    view.aggregate(x.data, call)
+    view.aggregate(values, call)
 
     def back(d):
-        dx, leaves = np.empty_like(x.data), np.zeros((view.n_parts, *mix.shape))
+        dx, leaves = view.empty(values.shape, values.dtype), np.zeros((view.n_parts, *mix.shape))
         d_local, edges = view.with_ghosts(d, view.turned), edges_of(view.turned, weight)
 
         def part(p, lo, hi):
-            relations.back_mixed(*edges, mix.data, x.data, d_local, dx, leaves[p], lo, hi)
+            relations.back_mixed(*edges, mix.data, values, d_local, dx, leaves[p], lo, hi)
 
         view.over_parts(part)
         return dx, view.tree_sum(leaves).astype(mix.data.dtype)
@@ -295,7 +298,7 @@ def sum_heard(rows):
     view, heard = rows.view, heard_of(rows.view, rows.n_relations)
 
     def gathered(values, edges):
-        out = np.empty((len(edges.in_ptr) - 1, values.shape[1]), values.dtype)
+        out = view.empty((len(edges.in_ptr) - 1, values.shape[1]), values.dtype)
 
         def call(local, to, lo, hi):
             gather.sum_rows(edges.in_ptr, edges.in_src, False, edges.weight, NONE, NONE, local, to, out, lo, hi)

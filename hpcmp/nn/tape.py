@@ -26,11 +26,13 @@ class Tensor:
     view : View or None
     """
 
+    sources, back, age = (), None, -1  # as an Origin has them: nothing made it
+
     def __init__(self, data, view=None, wants_grad=False, name=None):
         self.data, self.view, self.wants_grad, self.name = data, view, wants_grad, name
         self.grad = None
         self.is_lasting = False  # the same in every epoch, so that what is made of it may be kept
-        self.sources, self.back, self.age = (), None, next(_CLOCK)
+        self.origin = self  # of a result an Origin
 
     @property
     def shape(self):
@@ -50,6 +52,18 @@ class Tensor:
         return f"Tensor({kind} {self.name or ''} {self.data.shape} {self.data.dtype})"
 
 
+class Origin:
+    """How a tensor was made; knows no array but those that the way back asks for.
+
+    So the rows between two operations can go as soon as the model lets them.
+    """
+
+    __slots__ = ("age", "back", "sources")
+
+    def __init__(self, sources, back):
+        self.sources, self.back, self.age = sources, back, next(_CLOCK)
+
+
 def made(data, view, sources, back):
     """The result of an operation. Local.
 
@@ -62,7 +76,7 @@ def made(data, view, sources, back):
     wants = any(s.wants_grad for s in sources)
     out = Tensor(data, view, wants)
     if wants:
-        out.sources, out.back = sources, back
+        out.origin = Origin(tuple(s.origin if s.wants_grad else None for s in sources), back)
     return out
 
 
@@ -84,25 +98,34 @@ def gradients(result, gradient):
 
     The result forgets how it was made.
     """
-    found = {result: gradient}
-    for tensor in sorted(_ancestors(result), key=lambda t: -t.age):
-        if tensor.back is None:
+    found, order = {result.origin: gradient}, sorted(_ancestors(result), key=lambda o: o.age)
+    while order:
+        origin = order.pop()
+        if origin.back is None:
             continue
-        d = found.pop(tensor, None)
-        given = (None,) * len(tensor.sources) if d is None else tensor.back(d)
-        for source, part in zip(tensor.sources, given, strict=True):
-            if part is not None and source.wants_grad:
+        d = found.pop(origin, None)
+        given = (None,) * len(origin.sources) if d is None else origin.back(d)
+        for source, part in zip(origin.sources, given, strict=True):
+            if source is not None and part is not None:
                 # not in place: an operation may have given the same array to two sources
                 found[source] = found[source] + part if source in found else part
-        tensor.sources, tensor.back = (), None
+        origin.sources, origin.back = (), None
+        del d, given, part
     return found
 
 
+def parameters_of(result):
+    """Parameters that a result was made of, in the order of their names: list. Local."""
+    found = {leaf.name: leaf for leaf in _ancestors(result) if isinstance(leaf, Tensor) and leaf.view is None}
+    return [found[name] for name in sorted(found)]
+
+
 def _ancestors(result):
-    found, todo = {result}, [result]
+    """What a gradient reaches: origins, and tensors that nothing made."""
+    found = {result.origin}
+    todo = [result.origin]
     while todo:
-        for source in todo.pop().sources:
-            if source.wants_grad and source not in found:
-                found.add(source)
-                todo.append(source)
+        new = [source for source in todo.pop().sources if source is not None and source not in found]
+        found.update(new)
+        todo.extend(new)
     return found

@@ -16,10 +16,11 @@ import numpy as np
 
 from hpcmp.comm import raise_together, together
 from hpcmp.errors import ProgramError
-from hpcmp.nn.data import load_features
-from hpcmp.nn.losses import cross_entropy
-from hpcmp.nn.metrics import accuracy
+from hpcmp.nn.data import SPLITS, load_features
+from hpcmp.nn.optim import hears
+from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import backward
+from hpcmp.nn.tasks import Vertices
 
 COUNTS = ("halo_rows", "halo_bytes")
 
@@ -29,13 +30,14 @@ class History:
     """What training was like, epoch by epoch; the same on all ranks."""
 
     loss: list = field(default_factory=list)
-    metrics: list = field(default_factory=list)  # dict of split to accuracy
+    metrics: list = field(default_factory=list)  # dict of SPLIT_METRIC to value
     seconds: list = field(default_factory=list)
     halo_rows: list = field(default_factory=list)  # sent by all ranks
     halo_bytes: list = field(default_factory=list)
     wait_s: list = field(default_factory=list)  # of the slowest rank
     digest: str = ""  # of the final weights
-    _best: tuple = (-1.0, -1)  # metric and number of the best epoch of the first _n_seen
+    monitor: str = "val_accuracy"  # which metric tells what is best; of a loss the smallest
+    _best: tuple = (-float("inf"), -1)  # metric and number of the best epoch of the first _n_seen
     _n_seen: int = 0
 
     @property
@@ -44,11 +46,12 @@ class History:
 
     @property
     def best_epoch(self):
-        """The first with the largest metric of "val"; without one the last; -1 of none."""
+        """The first with the best of the metric that is monitored; without one the last; -1 of none."""
+        sign = -1 if self.monitor.endswith("_loss") else 1
         for t in range(self._n_seen, self.n_epochs):
-            value = self.metrics[t].get("val")
-            if value is None or value > self._best[0]:
-                self._best = value, t
+            value = self.metrics[t].get(self.monitor)
+            if value is None or sign * value > self._best[0]:
+                self._best = self._best[0] if value is None else sign * value, t
         self._n_seen = self.n_epochs
         return self._best[1]
 
@@ -56,16 +59,16 @@ class History:
         """As arrays by name, one element an epoch: dict. Local."""
         columns = {"epoch": np.arange(self.n_epochs), "loss": np.array(self.loss, np.float64)}
         for name in self.metrics[0] if self.metrics else ():
-            columns[f"{name}_accuracy"] = np.array([m[name] for m in self.metrics])
+            columns[name] = np.array([m[name] for m in self.metrics])
         columns |= {name: np.array(getattr(self, name), np.int64) for name in COUNTS}
         return columns | {"wait_s": np.array(self.wait_s, float), "total_s": np.array(self.seconds, float)}
 
     @classmethod
     def from_columns(cls, columns):
         """What `columns` gave. Local."""
-        splits = [name.removesuffix("_accuracy") for name in columns if name.endswith("_accuracy")]
-        rows = [columns[f"{split}_accuracy"].tolist() for split in splits]
-        metrics = [dict(zip(splits, row, strict=True)) for row in zip(*rows, strict=True)]
+        names = [name for name in columns if name.partition("_")[0] in SPLITS]
+        rows = [columns[name].tolist() for name in names]
+        metrics = [dict(zip(names, row, strict=True)) for row in zip(*rows, strict=True)]
         kept = {name: columns[name].tolist() for name in ("loss", *COUNTS, "wait_s")}
         return cls(metrics=metrics, seconds=columns["total_s"].tolist(), **kept)
 
@@ -76,13 +79,18 @@ class Training:
     Parameters
     ----------
     model : Module
-        Called as ``model(view, x)``; gives logits (n_owned, classes).
+        Called as ``model(view, x)``; gives (n_owned, data.n_out).
     data : hpcmp.nn.data.Data
     optimizer : Adam or SGD
     seed : int
         Of first weights and dropout.
     keep_best : bool
         Keep the weights of the best epoch too.
+    task : hpcmp.nn.tasks.Vertices, optional
+        Loss and metrics; default: cross entropy and accuracy.
+    monitor : str, optional
+        Which metric tells what is best, and is told to learning rates that
+        hear one; default: the first of the task, of the split "val".
 
     Attributes
     ----------
@@ -92,14 +100,26 @@ class Training:
     history : History
     """
 
-    def __init__(self, model, data, optimizer, *, seed=0, keep_best=False):
+    def __init__(self, model, data, optimizer, *, seed=0, keep_best=False, task=None, monitor=None):
         self.model, self.data, self.optimizer, self.seed = model, data, optimizer, int(seed)
-        self.keep_best, self.best, self.history = keep_best, None, History()
+        self.task = task or Vertices()
+        monitor = monitor or f"val_{self.task.metrics[0]}"
+        self.keep_best, self.best, self.history = keep_best, None, History(monitor=monitor)
+        self._check_monitor()
         self._last_slope = None  # the parameter with the largest gradient of the last epoch, and how large
         data.view.seed = self.seed
         model.initialise(data.view)
         self.parameters, self.kept = model.parameters(), model.state()
         self.state = optimizer.start(self.parameters)
+
+    def _check_monitor(self):
+        monitor = self.history.monitor
+        split, _, metric = monitor.partition("_")
+        if metric not in self.task.metrics or split not in SPLITS:
+            have = f"{', '.join(self.task.metrics)} of a split ({', '.join(SPLITS)})"
+            raise alike(f"monitor {monitor!r} is none of the metrics {have}, such as val_{self.task.metrics[0]}")
+        if split not in self.data.masks and hears(self.optimizer):
+            raise alike(f"a learning rate that hears {monitor} needs vertices in the split {split!r}; there are none")
 
     @property
     def weights(self):
@@ -133,7 +153,7 @@ class Training:
         view.seed, sent = self.seed, dict(view.sent)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # they end as a loss that is no number
             loss = self.train_once(t)
-            metrics = evaluate(self.model, self.data, t)
+            metrics = evaluate(self.model, self.data, t, self.task)
         history = self.history
         history.loss.append(loss)
         history.metrics.append(metrics)
@@ -142,14 +162,25 @@ class Training:
         history.halo_bytes.append(cost["bytes"])
         history.wait_s.append(cost["wait_s"])
         history.seconds.append(view.comm.bcast(time.perf_counter() - start))
+        self._tell(metrics)
         if self.keep_best and history.best_epoch == t:
             self.best = {name: w.copy() for name, w in self.weights.items()}
+
+    def go_on_from(self, history):
+        """Take up a history; learning rates hear its metrics once more. Local."""
+        history.monitor, self.history = self.history.monitor, history
+        for metrics in history.metrics:
+            self._tell(metrics)
+
+    def _tell(self, metrics):
+        if self.history.monitor in metrics:
+            self.optimizer.observe(metrics[self.history.monitor])
 
     def train_once(self, t):
         """Forward, back and a step of the optimiser; the loss before it. Collective."""
         view, data = self.data.view, self.data
         view.begin(t, True)
-        loss = cross_entropy(self.model(view, data.x), data.labels, data.masks["train"])
+        loss = self.task.loss_of(data, self.model(view, data.x), "train")
         value = float(loss.data[0, 0])
         for p in self.parameters.values():
             p.grad = None
@@ -216,11 +247,10 @@ def describe(history):
     return f"epoch {t}, loss {history.loss[-1]:.4f}{shown}; {cost}"
 
 
-def evaluate(model, data, epoch=0):
-    """Accuracy of each split, without dropout: dict. Collective."""
+def evaluate(model, data, epoch=0, task=None):
+    """Metrics of each split, without dropout: dict of SPLIT_METRIC. Collective."""
     data.view.begin(epoch, False)
-    logits = model(data.view, data.x).data
-    return {name: accuracy(data.view.comm, logits, data.labels, mask) for name, mask in data.masks.items()}
+    return (task or Vertices()).evaluate(data, model(data.view, data.x))
 
 
 def apply(model, view, features, normalize, n_in):

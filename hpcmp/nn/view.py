@@ -15,6 +15,7 @@ from hpcmp.dtypes import LID
 from hpcmp.graph import reversed_edges
 from hpcmp.kernels import csr
 from hpcmp.nn import tree
+from hpcmp.nn.memory import Pool
 from hpcmp.nn.sums import columns
 from hpcmp.nn.tape import Tensor
 
@@ -42,6 +43,7 @@ class View:
         self.first_part = first
         self.epoch, self.is_training, self.n_draws = 0, False, 0
         self.kept = {}  # what layers work out of the graph once
+        self.pool = Pool()
         self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
 
     @cached_property
@@ -68,6 +70,10 @@ class View:
         """All owned rows: uint32."""
         return np.arange(self.n_owned, dtype=LID)
 
+    def empty(self, shape, dtype=None):
+        """An array for a result, of any numbers. Local."""
+        return self.pool.empty(shape, self.dtype if dtype is None else dtype)
+
     def tensor(self, data, name=None):
         """Rows of this rank's vertices as a tensor that never changes. Local."""
         data = np.ascontiguousarray(data, self.dtype)
@@ -78,6 +84,11 @@ class View:
     def begin(self, epoch, is_training):
         """Start a forward pass: calls of dropout are numbered from here. Local."""
         self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
+
+    def next_draws(self):
+        """(seed, epoch, number of this call) for draws by id. Local."""
+        self.n_draws += 1
+        return np.int64(self.seed), np.int64(self.epoch), np.int64(self.n_draws)
 
     def over_rows(self, call, graph=None):
         """call(rows, lo, hi) for ranges of all rows with in-edges, by threads. Local."""
@@ -103,7 +114,7 @@ class View:
         graph = graph or self.graph
         if graph.n_local == graph.n_owned and self.comm.size == 1:
             return x
-        out = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        out = self.empty((graph.n_local, *x.shape[1:]), x.dtype)
         out[: graph.n_owned] = x
         self._count(graph.halo.forward(out))
         return out
@@ -114,7 +125,7 @@ class View:
         if self.comm.size == 1:
             self.over_rows(lambda rows, lo, hi: call(x, rows, lo, hi), graph)
             return x
-        local = np.empty((graph.n_local, *x.shape[1:]), x.dtype)
+        local = self.empty((graph.n_local, *x.shape[1:]), x.dtype)
         local[: graph.n_owned] = x
         pending = graph.halo.forward_begin(local)
         self._run(local, call, graph, graph.interior)

@@ -33,6 +33,11 @@ VARIED = {  # name -> settings
     "rgcn, rows, bases": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "model.bases=2"],
     "own": ["--set", "model.kind=@models.py:Net"],
     "function": ["--set", "model.kind=@models.py:deep"],
+    "plateau": [
+        *("--set", "train.schedule=plateau", "--set", "train.decay_patience=1", "--set", "train.clip=0.5"),
+        *("--set", "train.metrics=['f1_macro', 'loss']", "--set", "train.monitor=val_loss", "--set", "train.lr=0.1"),
+        *("--set", "train.groups={'convs.1.*' = {weight_decay = 0.0}}", "--set", "train.class_weights=balanced"),
+    ],
     "best": ["--set", "train.select=best", "--set", "train.patience=3", "--set", "train.lr=0.2"],
 }
 KEYS = {
@@ -152,7 +157,7 @@ def test_infer_gives_the_classes_that_training_ended_with(said, files, tmp_path,
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["gcn", "gin", "best", "rgcn, rows"])
+@pytest.mark.parametrize("name", ["gcn", "gin", "best", "plateau", "rgcn, rows"])
 @pytest.mark.parametrize("first, then", [(1, 3), (3, 1)])
 def test_a_stopped_training_goes_on_with_the_same_bits(said, files, tmp_path, name, first, then):
     options = VARIED[name]
@@ -170,8 +175,56 @@ def test_a_stopped_training_goes_on_with_the_same_bits(said, files, tmp_path, na
         assert facts["metrics"] == said(1)[1][name]["metrics"]
     whole = analysis.open(said(1)[0] / name / "history.h5")
     found = analysis.open(tmp_path / "run" / "history.h5")
-    for column in ("seed", "epoch", "loss", "val_accuracy"):
+    for column in ("seed", "epoch", "loss", "val_loss" if name == "plateau" else "val_accuracy"):
         assert np.array_equal(found[column], whole[column])
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "flipped": lambda path: flip(path, first_weight(path)),
+    "says": lambda path: flip(path, path.read_bytes().index(b'"epochs"') + len('"epochs": ')),
+}
+
+
+def flip(path, place):
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(said, files, tmp_path, damage):
+    run = tmp_path / "run"
+    jobs.run_commands(1, [train(files, run, "--set", "train.seeds=2")], tmp_path)
+    path, kept = run / "checkpoint-1.h5", run / "checkpoint-1.before.h5"
+    assert (analysis.open(path).n_epochs, analysis.open(kept).n_epochs) == (12, 8)
+    DAMAGES[damage](path)
+    again = train(files, run, "--set", "train.seeds=2", "--resume", "--json")
+    (outcome,) = jobs.outcomes_of(3, [again], tmp_path)
+    assert outcome["code"] == 0 and "going on from" in outcome["stderr"][0] and "checkpoint-1" in outcome["stderr"][0]
+    assert json.loads(outcome["stdout"])["digest"] == said(1)[1]["gcn"]["digest"]
+    analysis.open(path).check()
+    assert analysis.open(kept).n_epochs == 8  # not the damaged one
+    for bad in (path, kept):
+        DAMAGES["cut"](bad)
+    (outcome,) = jobs.outcomes_of(1, [again], tmp_path)
+    assert outcome["code"] == 2
+
+
+def test_other_code_of_a_model_is_refused_unless_it_does_not_matter(files, tmp_path):
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(learning.MODELS)
+    options = ["--set", f"model.kind={own}:deep", "--set", "train.epochs=2"]
+    jobs.run_commands(1, [train(files, run, *options)], tmp_path)
+    again = train(files, run, *options, "--resume", "--json")
+    own.write_text("# a remark\n" + learning.MODELS)
+    jobs.run_commands(1, [again], tmp_path)
+    own.write_text(learning.MODELS.replace("nn.relu", "nn.elu"))
+    outcomes = jobs.outcomes_of(3, [again, [*again, "--changed-code"]], tmp_path)
+    assert [outcome["code"] for outcome in outcomes] == [2, 0]
+    assert "other code of the model" in outcomes[0]["stderr"][0]
 
 
 @pytest.mark.parametrize("first, then", [(3, 1), (1, 3)])
@@ -228,6 +281,19 @@ REFUSED = {  # name -> (options of a train, what the message says)
     "a folder that holds a training": ([], "--resume", "--force"),
     "another model": (["--resume", "--set", "model.hidden=[6]"], r"model\.hidden is \[5\] there and \[6\] here"),
     "another rate": (["--resume", "--set", "train.lr=0.5"], r"train\.lr is 0\.01 there and 0\.5 here"),
+    "a rate that goes by all epochs": (
+        ["--set", "train.schedule=cosine", "--resume"],
+        r"train\.epochs is 1 there and 12 here",
+    ),
+    "a metric of another loss": (
+        ["--set", "train.loss=mse", "--set", "train.metrics=f1_macro"],
+        "does not fit the loss mse",
+    ),
+    "labels that are not 0 or 1": (["--set", "train.loss=bce"], r"vertex \d+ has the label 2 in 'label'"),
+    "a metric that is not watched": (
+        ["--set", "train.monitor=val_f1_macro"],
+        "none of the metrics accuracy of a split",
+    ),
     "weights that are not there": (["--weights", "@none.safetensors"], r"none\.safetensors does not exist"),
     "weights that are none": (["--weights", "@config.toml"], "no safetensors file"),
     "a loss that is no number": (["--set", "train.lr=1e38"], "epoch 1", "gradient of convs", "smaller learning rate"),
@@ -244,7 +310,15 @@ def refused(files, tmp_path_factory):
             name: folder / f"run-{k}" for k, name in enumerate([*REFUSED, "parts", "graph", "damaged", "infer", "rows"])
         }
         short = ["--set", "train.epochs=1"]
-        known = ("a folder that holds a training", "another model", "another rate", "parts", "graph", "damaged")
+        known = (
+            "a folder that holds a training",
+            "another model",
+            "another rate",
+            "a rate that goes by all epochs",
+            "parts",
+            "graph",
+            "damaged",
+        )
         jobs.run_commands(ranks, [train(files, runs[name], *short) for name in known], folder)
         rows = [*VARIED["rgcn, rows"], *short]
         jobs.run_commands(ranks, [train(files, runs["rows"], *rows, graph="kinds.h5")], folder)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from building import agreed_error, build, everywhere
 from graphs import GRAPHS, sample
-from learned import N_PARTS, bits, rows, views
+from learned import N_PARTS, bits, numbers, rows, views
 
 from hpcmp import nn
 from hpcmp.errors import ProgramError
 from hpcmp.nn import tree
+from hpcmp.nn.aggregate import attend, attend_mixed
 from hpcmp.nn.tape import backward
 
 WIDTH = 5
@@ -46,6 +47,8 @@ LAYERS = {
     "gat": lambda: nn.GAT(WIDTH, 3, heads=2),
     "gat, mean": lambda: nn.GAT(WIDTH, 3, heads=2, concat=False),
     "gatv2": lambda: nn.GATv2(WIDTH, 3, heads=2),
+    "gat, dropout": lambda: nn.GAT(WIDTH, 3, heads=5, concat=False, dropout=0.4),
+    "gatv2, dropout": lambda: nn.GATv2(WIDTH, 3, heads=2, dropout=0.4),
     "messages": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "mean"),
     "nnconv": lambda: nn.NNConv(WIDTH, 3, nn.Linear(1, 3 * WIDTH), ("weight",)),
 }
@@ -126,6 +129,93 @@ def test_dropout_leaves_out_the_same_numbers_on_any_ranks(comm):
     kept = np.array(list(found[0].values()))
     assert set(np.unique(kept).tolist()) == {0.0, float(np.float32(4 / 3))}
     assert abs((kept > 0).mean() - 0.75) < 0.05
+
+
+HEADS, P = 6, 0.375
+
+
+def attended(view, epoch, is_training, v2, p=P):
+    """Of attention whose logits are all alike: of each vertex, what it heard of the others, by their ids and heads."""
+    view.begin(epoch, is_training)
+    x = nn.Tensor(np.eye(8, dtype=view.dtype)[view.graph.id[: view.n_owned]].repeat(HEADS, 0), view, True)
+    x.data = x.data.reshape(view.n_owned, HEADS * 8)
+    zeros = [nn.Parameter((HEADS, 8), "zeros") for _ in range(2)]
+    if v2:
+        out = attend_mixed(x, nn.Tensor(np.zeros_like(x.data), view), zeros[0], dropout=p)
+    else:
+        out = attend(x, *zeros, dropout=p)
+    backward(out, np.ones_like(out.data))
+    return everywhere(view.graph, out.data), everywhere(view.graph, x.grad)
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_dropout_of_attention_leaves_out_whole_weights_alike_in_both_directions(comm, v2):
+    everyone = sample(range(8), [(j, i) for j in range(8) for i in range(8) if i != j], weight=np.ones(56))
+    many, alone = views(comm, everyone)
+    kept, share = [], np.float32(1 / 8 / (1 - P))
+    for epoch in range(20):
+        found = attended(many, epoch, True, v2)
+        assert found == attended(alone, epoch, True, v2)
+        weights = np.array([found[0][i] for i in range(8)]).reshape(8, HEADS, 8)  # of receiver, head, sender
+        assert set(np.unique(weights).tolist()) == {0.0, float(share)}  # after the softmax: its sum is of all edges
+        given = np.array([found[1][j] for j in range(8)]).reshape(8, HEADS, 8)  # of sender, head, any channel
+        assert np.allclose(given, weights.sum(axis=0).T[:, :, None], rtol=1e-6)
+        kept.append(weights > 0)
+    kept = np.array(kept, float)  # by epoch, receiver, head, sender
+    assert abs(kept.mean() - (1 - P)) < 0.03
+    for axis in range(4):  # no two of anything have the same draws
+        flat = np.moveaxis(kept, axis, 0).reshape(kept.shape[axis], -1)
+        assert np.abs(np.corrcoef(flat) - np.eye(len(flat))).max() < 0.25
+    assert attended(many, 3, False, v2) == attended(many, 3, True, v2, 0.0) == attended(many, 5, True, v2, 0.0)
+    assert "outside [0, 1)" in agreed_error(comm, ProgramError, lambda: attended(many, 0, True, v2, 1.0))
+
+
+@pytest.mark.parametrize("size", [3.0, 120.0, 300.0, 3000.0])
+def test_attention_is_the_softmax_of_its_logits_however_large(comm, size):
+    """Beyond the range in which products of powers are doubles, for some vertices and for all."""
+    graph, heads, width = GRAPHS["random"], 2, 3
+    found = []
+    for view in views(comm, graph, np.float64):
+        z = rows(view, heads * width)
+        vectors = [nn.Parameter((heads, width), "zeros") for _ in range(2)]
+        for salt, p in enumerate(vectors):
+            p.data = size * np.cos(np.arange(heads * width, dtype=np.float64) * 2.1 + salt).reshape(heads, width)
+        out = attend(z, *vectors)
+        backward(out, numbers(view, out.width, 1))
+        found.append((everywhere(view.graph, out.data), everywhere(view.graph, z.grad), [p.grad for p in vectors]))
+    view = views(comm, graph, np.float64)[1]
+    z, d = numbers(view, heads * width), numbers(view, heads * width, 1)
+    out, dz, da = naive_attention(view.graph, z, d, [p.data for p in vectors])
+    by_id = dict(zip(view.graph.id[: view.n_owned].tolist(), range(view.n_owned), strict=True))
+    for one in found:
+        for id, i in by_id.items():
+            assert np.allclose(one[0][id], out[i], rtol=1e-9, atol=1e-12)
+            assert np.allclose(one[1][id], dz[i], rtol=1e-7, atol=1e-9 * size)
+        assert all(np.allclose(a, b, rtol=1e-7, atol=1e-9) for a, b in zip(one[2], da, strict=True))
+
+
+def naive_attention(graph, z, d, vectors, slope=0.2):
+    """Attention by loops over edges, with the derivative of a softmax as books have it: out, dz, (dsource, dtarget)."""
+    heads, width = vectors[0].shape
+    blocks, given = (a.reshape(len(a), heads, width) for a in (z, d))
+    out, dz, da = np.zeros_like(blocks), np.zeros_like(blocks), [np.zeros_like(v) for v in vectors]
+    edges = graph.in_rows(), graph.in_src.astype(int)
+    for i in range(len(z)):
+        heard = [i, *(j for j in edges[1][edges[0] == i] if j != i)]
+        for h in range(heads):
+            raw = np.array([vectors[0][h] @ blocks[j, h] + vectors[1][h] @ blocks[i, h] for j in heard])
+            logit = np.where(raw > 0, raw, slope * raw)
+            alpha = np.exp(logit - logit.max())
+            alpha /= alpha.sum()
+            out[i, h] = alpha @ blocks[heard, h]
+            along = blocks[heard, h] @ given[i, h]
+            slopes = alpha * (along - alpha @ along) * np.where(raw > 0, 1, slope)
+            for a, s, j in zip(alpha, slopes, heard, strict=True):
+                dz[j, h] += a * given[i, h] + s * vectors[0][h]
+                dz[i, h] += s * vectors[1][h]
+                da[0][h] += s * blocks[j, h]
+                da[1][h] += s * blocks[i, h]
+    return out.reshape(z.shape), dz.reshape(z.shape), da
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5, 8, 13])
