@@ -1,6 +1,6 @@
 """Learned messages: graph neural networks trained on all ranks, with the same bits on any number of them."""
 
-from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
+from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours
 from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import (
     add,
@@ -28,6 +28,7 @@ from hpcmp.nn.module import Buffer, Module, Parameter, Rows
 from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.optim import SGD, Adam, AdamW
 from hpcmp.nn.propagate import propagate
+from hpcmp.nn.relations import RelationRows, sum_heard, sum_mixed, sum_relations, sum_through
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tape import Tensor, backward, gradients, made
 from hpcmp.nn.training import History, Training, evaluate, run_epochs
@@ -56,6 +57,7 @@ __all__ = [
     "Parameter",
     "Plateau",
     "RGCN",
+    "RelationRows",
     "Rows",
     "SAGE",
     "SGD",
@@ -101,7 +103,10 @@ __all__ = [
     "run_epochs",
     "scale",
     "sigmoid",
+    "sum_heard",
+    "sum_mixed",
     "sum_neighbours",
     "sum_relations",
+    "sum_through",
     "tanh",
 ]

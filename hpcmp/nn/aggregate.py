@@ -121,38 +121,6 @@ def _repeats(graph):
     return repeats
 
 
-def sum_relations(x, width, weight):
-    """Sum over in-edges of weight times the relation's block of x. Collective.
-
-    Parameters
-    ----------
-    x : Tensor (n_owned, relations * width)
-    width : int
-    weight : str
-        Edge field.
-    """
-    view, graph = x.view, x.view.graph
-    shape, dtype = x.shape, x.data.dtype
-    out = view.empty((shape[0], width), dtype)
-
-    def call(local, rows, lo, hi):
-        g = graph
-        gather.sum_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, out, lo, hi)
-
-    view.aggregate(x.data, call)
-
-    def back(d):
-        g, dx = view.turned, view.empty(shape, dtype)
-
-        def spread(local, rows, lo, hi):
-            gather.spread_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, dx, lo, hi)
-
-        view.aggregate(d, spread, g)
-        return (dx,)
-
-    return made(out, view, (x,), back)
-
-
 def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
     """Sum of z over in-edges, weighed by a softmax of each head. Collective.
 

@@ -7,6 +7,7 @@ from graphs import GRAPHS
 from mpi4py import MPI
 
 from hpcmp import nn
+from hpcmp.nn import weights
 from hpcmp.nn.tape import backward
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -127,6 +128,49 @@ def test_results_and_gradients_are_theirs(pair, name):
     assert close(x.grad, t.grad)
     for parameter, mine, transpose in copied_pairs:
         assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+RELATIONAL = {  # name -> (width of features, of results, options)
+    "features": (WIDTH, 4, {}),
+    "narrower": (WIDTH, 1, {}),
+    "bases": (WIDTH, 4, {"n_bases": 2}),
+    "bases, narrower": (WIDTH, 2, {"n_bases": 2}),
+    "blocks": (WIDTH, 4, {"n_blocks": 2}),
+    "featureless": (None, 4, {}),
+    "featureless, bases": (None, 4, {"n_bases": 2}),
+}
+
+
+@pytest.mark.parametrize("layer", RELATIONAL)
+@pytest.mark.parametrize("name", ["undirected", "random", "double_edge"])
+def test_results_and_gradients_of_relations_are_theirs(layer, name):
+    kind = np.arange(len(GRAPHS[name].src)) % 4 // 2 * 2  # of three relations one has no edge
+    graph = build(MPI.COMM_SELF, GRAPHS[name], n_parts=3, relation=kind, relations=("a", "b", "c"))
+    n_in, n_out, more = RELATIONAL[layer]
+    view, ours = nn.View(graph), nn.RGCN(n_in, n_out, 3, **more)
+    theirs = pyg.RGCNConv(n_in or graph.n_owned, n_out, 3, more.get("n_bases"), more.get("n_blocks"))
+    ours.initialise(view)
+    ours.bias.data = ours.bias.data + np.float32(0.1)
+    theirs.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in weights.state_of(ours).items()})
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = (nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()) if n_in else (None, None)
+    # vertices by ascending id, as weights of theirs have them
+    order, rows = graph.order, graph.in_rows()
+    edges = torch.from_numpy(np.stack((order[graph.in_src.astype(np.int64)], order[rows])))
+    if n_in:
+        edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), rows)))
+    out, expected = ours(view, x), theirs(t, edges, torch.from_numpy(graph.relation.astype(np.int64)))
+    expected = expected if n_in else expected[torch.from_numpy(order)]
+    assert close(out.data, expected)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert x is None or close(x.grad, t.grad)
+    for p in ours.parameters().values():
+        p.data = p.grad
+    found = weights.state_of(ours)
+    for key, parameter in theirs.named_parameters():
+        assert close(found[key], parameter.grad), key
 
 
 ACTIVATIONS = {
