@@ -163,7 +163,7 @@ class MessageLayer(Module):
     update : Module, called with (x, aggregate)
     edge : tuple of str
         Edge fields.
-    aggregate : "sum" or "mean"
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, message, update, edge=(), aggregate="mean"):
@@ -182,6 +182,7 @@ class NNConv(Module):
     ----------
     network : Module, called with the fields of edges
         Gives ``n_in * n_out`` numbers, row by row of the matrix.
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, n_in, n_out, network, edge, aggregate="sum", bias=True):

@@ -7,6 +7,7 @@ from graphs import GRAPHS
 from mpi4py import MPI
 
 from hpcmp import nn
+from hpcmp.graph import with_edge_field
 from hpcmp.nn.tape import backward
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -126,6 +127,37 @@ def test_results_and_gradients_are_theirs(pair, name):
     expected.backward(torch.from_numpy(d))
     assert close(x.grad, t.grad)
     for parameter, mine, transpose in copied_pairs:
+        assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean", "max"])
+@pytest.mark.parametrize("name", ["undirected", "random", "all_edges_on_one_rank", "reciprocal"])
+def test_messages_by_a_network_of_the_edge_are_theirs(aggregate, name):
+    graph = build(MPI.COMM_SELF, GRAPHS[name], n_parts=3)
+    weight = np.cos(np.arange(graph.n_in) * 1.3)  # no ties, as theirs would share a gradient
+    view = nn.View(with_edge_field(graph, "weight", weight))
+    ours = nn.NNConv(WIDTH, 4, nn.Linear(1, 4 * WIDTH), ("weight",), aggregate)
+    inner = torch.nn.Linear(1, 4 * WIDTH)
+    theirs = pyg.NNConv(WIDTH, 4, inner, aggr={"sum": "add"}.get(aggregate, aggregate))
+    ours.initialise(view)
+    for p in (ours.network.bias, ours.own.bias):
+        p.data = p.data + np.float32(0.1)
+    pairs = [
+        copied(inner.weight, ours.network.weight),
+        copied(inner.bias, ours.network.bias),
+        copied(theirs.lin.weight, ours.own.weight),
+        copied(theirs.bias, ours.own.bias),
+    ]
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), graph.in_rows())))
+    out, expected = ours(view, x), theirs(t, edges, torch.from_numpy(weight.astype(np.float32)[:, None]))
+    assert close(out.data, expected)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert close(x.grad, t.grad)
+    for parameter, mine, transpose in pairs:
         assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
 
 
