@@ -154,9 +154,9 @@ def sum_runs(ptr, m, out):
 
 @kernel
 def best_runs(ptr, m, is_max, out, best):
-    """out[r] = largest (or least) of the rows [ptr[r], ptr[r + 1]) of m, 0 of none; best[r] = which, or -1.
+    """out[r] = largest of the rows [ptr[r], ptr[r + 1]) of m; best[r] = which.
 
-    Of several the first has it.
+    Or the least; of no rows 0 and -1, and of several that have it the first.
     """
     width = np.uint64(m.shape[1])
     for r in range(np.uint64(ptr.size - 1)):

@@ -159,10 +159,10 @@ class MessageLayer(Module):
 
     Parameters
     ----------
-    message : Module, called with (src, dst, edge)
+    message : Module, called with (src, dst, edge), or `by_channel`
     update : Module, called with (x, aggregate)
     edge : tuple of str
-        Edge fields.
+        Edge fields; a function by channel reads those it names.
     aggregate : "sum", "mean", "max" or "min"
     """
 

@@ -8,14 +8,13 @@ order. Edges that go together are those of a part's rows, up to `EDGES_AT_ONCE`,
 
 import numpy as np
 
-from hpcmp.graph import reversed_edges, with_edge_field
 from hpcmp.kernels import gather
+from hpcmp.nn.aggregates import BEST, PLACE, check_aggregate, numbered, place_dtype, share_of_edges
+from hpcmp.nn.channel import ByChannel
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import Tensor, gradients, made
 
 EDGES_AT_ONCE = 8192  # a row with more goes alone
-AGGREGATES = ("sum", "mean", "max", "min")
-PLACE = "place in row"  # edge field of transposed edges: which of its receiver's in-edges one is
 
 
 def propagate(view, message, h, edge=(), aggregate="sum"):
@@ -24,7 +23,7 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     Parameters
     ----------
     view : View
-    message : callable (src, dst, edge) -> Tensor (edges, width)
+    message : callable (src, dst, edge) -> Tensor (edges, width), or `by_channel` of one
         Gets ``h`` of senders and of receivers and the fields of the edges, a
         row for each of some edges; uses operations of this package.
     h : Tensor (n_owned, width)
@@ -46,8 +45,10 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     if absent:
         have = ", ".join(graph.edge_fields) or "none"
         raise alike(f"the graph has no edge field {absent[0]!r} (it has: {have})")
+    if isinstance(message, ByChannel):
+        return message.propagate(view, h, aggregate)
     h_local = view.with_ghosts(h.data)
-    share, is_one = share_of_edges(view, aggregate), aggregate in ("max", "min")
+    share, is_one = share_of_edges(view, aggregate), aggregate in BEST
     runs = _runs(view, graph)
     probe = message(*Chunk(view, graph, 0, 0).tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
     used, out = _parameters_of(probe), np.empty((len(h.data), probe.width), h.data.dtype)
@@ -146,34 +147,6 @@ class Chunk:
     def tree_sum(self, leaves):
         """What this chunk alone gives; its part's sum goes on from there. Local."""
         return leaves[0]
-
-
-def check_aggregate(aggregate):
-    """Refuse what is no aggregate of messages. Local."""
-    if aggregate not in AGGREGATES:
-        raise alike(f"aggregate {aggregate!r} is not one of {', '.join(AGGREGATES)}")
-
-
-def share_of_edges(view, aggregate):
-    """What a sum is multiplied by: (n_owned, 1), None for none. Local."""
-    if aggregate != "mean":
-        return None
-    return (1 / np.maximum(view.graph.in_degree, 1)).astype(view.dtype)[:, None]
-
-
-def place_dtype(graph):
-    """Of the place of an edge in its row, the same on all ranks. Local."""
-    return np.int32 if graph.n_edges <= np.iinfo(np.int32).max else np.int64
-
-
-def numbered(view):
-    """Place of every in-edge in its row, (n_in,), and the turned graph with it as `PLACE`. Collective."""
-    if "numbered" not in view.kept:
-        graph = view.graph
-        first = graph.in_ptr[:-1].astype(np.int64)
-        places = (np.arange(graph.n_in) - np.repeat(first, graph.in_degree)).astype(place_dtype(graph))
-        view.kept["numbered"] = places, reversed_edges(with_edge_field(graph, PLACE, places))
-    return view.kept["numbered"]
 
 
 def _of_edges(rows, d, best, places, chunk):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from building import build
 from graphs import GRAPHS
+from learned_types import KEYS, TYPES, typed_view
 from mpi4py import MPI
 
 from hpcmp import nn
 from hpcmp.graph import with_edge_field
+from hpcmp.nn import weights
 from hpcmp.nn.tape import backward
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -159,6 +161,35 @@ def test_messages_by_a_network_of_the_edge_are_theirs(aggregate, name):
     assert close(x.grad, t.grad)
     for parameter, mine, transpose in pairs:
         assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean", "max"])
+def test_layers_of_relations_are_theirs(aggregate):
+    view = typed_view(MPI.COMM_SELF, np.float32)
+    graph, code = view.graph, view.graph.vertex_fields["type"]
+    ours = nn.HeteroConv({key: nn.SAGE(WIDTH, 4) for key in KEYS}, aggregate)
+    theirs = pyg.HeteroConv({key: pyg.SAGEConv((WIDTH, WIDTH), 4) for key in KEYS}, aggr=aggregate)
+    ours.initialise(view)
+    state = {name: torch.from_numpy(a) for name, a in weights.state_of(ours).items()}
+    theirs.load_state_dict(state)  # under their names
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    place, edges = np.zeros(graph.n_owned, np.int64), {}
+    for k in range(len(TYPES)):
+        place[code == k] = np.arange((code == k).sum())
+    for source, name, receiver in KEYS:
+        e = graph.relation == graph.relations.index(name)
+        edges[source, name, receiver] = torch.from_numpy(np.stack((place[graph.in_src[e]], place[graph.in_rows()[e]])))
+    rows_of = {name: np.flatnonzero(code == k) for k, name in enumerate(TYPES)}
+    out, expected = ours(view, x), theirs({name: t[r] for name, r in rows_of.items()}, edges)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    total = sum((expected[name] * torch.from_numpy(d[r])).sum() for name, r in rows_of.items())
+    assert all(close(out.data[r], expected[name]) for name, r in rows_of.items())
+    backward(out, d)
+    total.backward()
+    assert close(x.grad, t.grad)
+    for name, (p, (there, _)) in weights.names(ours).items():
+        assert close(there(p.grad), theirs.get_parameter(name).grad), name
 
 
 ACTIVATIONS = {
