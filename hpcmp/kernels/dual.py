@@ -190,10 +190,10 @@ def _define_of_three(function):
     overload(function)(lambda a, b, c: apply if _are_duals(a, b, c) else None)
 
 
-for _function, _rule in OF_ONE.items():
-    _define_one(_function, _rule)
-for _function, _rule in OF_TWO.items():
-    _define_two(_function, _rule)
+for _function, _of_one in OF_ONE.items():
+    _define_one(_function, _of_one)
+for _function, _of_two in OF_TWO.items():
+    _define_two(_function, _of_two)
 for _function, _plain in IN_PLACE.items():
     _define_two(_function, OF_TWO[_plain])
 for _function in COMPARED:

@@ -169,7 +169,7 @@ class HeteroConv(Module):
 
 
 def codes_of(view, field, wanted):
-    """Number of every owned vertex's type in ``wanted``: int64 (n_owned,). Collective.
+    """Place of every vertex's type in ``wanted``: int64 (n_owned,). Collective.
 
     Raises
     ------

@@ -168,6 +168,6 @@ def _found(value, name):
 
 
 def name_of_key(key):
-    """A key of a dict of layers within a dotted name, as torch_geometric has it. Local."""
+    """A key of a dict of layers as torch_geometric names it. Local."""
     text = f"<{'___'.join(key)}>" if isinstance(key, tuple) else str(key)
     return text.replace(".", "#").replace("/", "#")  # a slash would be a group in checkpoints
