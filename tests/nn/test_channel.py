@@ -14,7 +14,7 @@ from hpcmp.errors import ProgramError
 from hpcmp.nn.tape import backward
 
 WIDTH = 5
-SAMPLES = ("undirected", "zoo", "fewer_vertices_than_ranks")
+SAMPLES = ("zoo", "fewer_vertices_than_ranks")
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="derivatives are derived by the compiler")
 
 

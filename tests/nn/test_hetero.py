@@ -32,7 +32,7 @@ class Heard(nn.Module):
         return nn.sum_neighbours(x)
 
 
-@pytest.mark.parametrize("aggregate", ["sum", "mean", "max", "min"])
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
 def test_gradients_are_those_of_differences(comm, aggregate):
     graph = typed_view(comm).graph
     x = np.sin(graph.order[:, None] * 1.7 + np.arange(WIDTH) * 2.3)
