@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcmp.jit import inlined, kernel
 from hpcmp.kernels.access import at
-from hpcmp.kernels.dual import dual, slope_of
+from hpcmp.kernels.dual import derivative_of, variable
 from hpcmp.kernels.gather import ask_ahead
 from hpcmp.kernels.pull import SEGMENT
 
@@ -22,10 +22,10 @@ def derived(message):
     """Derivatives of message(src, dst, edge), by src and by dst. Local."""
 
     def by_src(src, dst, edge):
-        return slope_of(message(dual(src, 1.0), dst, edge))
+        return derivative_of(message(variable(src), dst, edge))
 
     def by_dst(src, dst, edge):
-        return slope_of(message(src, dual(dst, 1.0), edge))
+        return derivative_of(message(src, variable(dst), edge))
 
     return inlined(by_src), inlined(by_dst)
 

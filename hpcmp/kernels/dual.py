@@ -85,6 +85,21 @@ def _reads(name):
     return codegen
 
 
+# An intrinsic has another name in every process, which would be part of the key of a kernel's cache; these have not.
+
+
+@inlined
+def variable(value):
+    """The dual number of what is differentiated by. Local."""
+    return dual(value, 1.0)
+
+
+@inlined
+def derivative_of(number):
+    """The derivative that a dual number came to, of a number 0. Local."""
+    return slope_of(number)
+
+
 # ---------------------------------------------------------------- rules: x -> (f(x), f'(x)); and of (x, y, x', y')
 
 

@@ -1,7 +1,9 @@
 """Messages of a user's own, by channel: derivatives against differences, results against a plain loop, the same bits."""
 
 import math
+import sys
 
+import launch as launching
 import numba
 import numpy as np
 import pytest
@@ -205,3 +207,36 @@ def test_rules_of_derivatives_are_those_of_differences(case):
             expected = (f(x + step * dx, y + step * dy) - f(x - step * dx, y - step * dy)) / (2 * step)
             assert abs(value - f(x, y)) <= 1e-14 * abs(value)
             assert abs(slope - expected) < 1e-7 * max(1, abs(expected)), (x, y, dx, dy)
+
+
+TWICE = """
+import numpy as np
+from mpi4py import MPI
+import hpcmp
+from hpcmp import jit, nn
+
+def gate(src, dst, edge):
+    return edge.weight * src * dst
+
+graph, _ = hpcmp.build_graph(MPI.COMM_SELF, hpcmp.generate.kronecker(MPI.COMM_SELF, scale=4, weights=(0.5, 1.5)))
+view = nn.View(graph)
+for derivative in (None, lambda src, dst, edge: (edge.weight * dst, edge.weight * src)):
+    message = nn.by_channel(gate, derivative)
+    for aggregate in ("sum", "max"):
+        x = nn.Tensor(np.ones((graph.n_owned, 2), np.float32), view, True)
+        out = nn.propagate(view, message, x, aggregate=aggregate)
+        nn.backward(out, out.data)
+    print(*sorted({jit.is_cached(loop) for loop in message.loops.values()}))
+"""
+
+
+def test_another_run_compiles_nothing(tmp_path):
+    (tmp_path / "twice.py").write_text(TWICE)
+    said = []
+    for _ in range(2):
+        done = launching.run(
+            [sys.executable, tmp_path / "twice.py"], env=launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said == ["(0, 1)\n(0, 1)\n", "(1, 0)\n(1, 0)\n"]
