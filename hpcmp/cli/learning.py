@@ -105,15 +105,18 @@ def check_threads(threads):
 
 
 def open_for(comm, path, names, config):
-    """Open a graph with the named vertex fields: (graph, seconds). Collective."""
+    """Open a graph with the named vertex fields: (graph, seconds). Collective.
+
+    For a model of the user's own with all fields, which it may ask for.
+    """
     import time
 
     from hpcmp.cli.common import is_file_spec
     from hpcmp.io.graph_file import open_graph
 
     start = time.perf_counter()
-    edge_fields = None if is_file_spec(config.model.kind) else ()  # a stock model reads none
-    graph = open_graph(comm, path, vertex_fields={name for name in names if name}, edge_fields=edge_fields)
+    vertex_fields, edge_fields = (None, None) if is_file_spec(config.model.kind) else ({n for n in names if n}, ())
+    graph = open_graph(comm, path, vertex_fields=vertex_fields, edge_fields=edge_fields)
     return graph, time.perf_counter() - start
 
 

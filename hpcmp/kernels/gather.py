@@ -118,3 +118,19 @@ def sum_runs(ptr, m, out):
                 acc[k] += m[e, k]
         for k in range(width):
             out[r, k] = acc[k]
+
+
+@kernel
+def best_runs(ptr, m, is_max, out, best):
+    """out[r] = largest of the rows [ptr[r], ptr[r + 1]) of m; best[r] = which.
+
+    Or the least; of no rows 0 and -1, and of several that have it the first.
+    """
+    width = np.uint64(m.shape[1])
+    for r in range(np.uint64(ptr.size - 1)):
+        for k in range(width):
+            out[r, k], best[r, k] = 0.0, -1
+        for e in range(ptr[r], ptr[r + ONE]):
+            for k in range(width):
+                if best[r, k] < 0 or (m[e, k] > out[r, k] if is_max else m[e, k] < out[r, k]):
+                    out[r, k], best[r, k] = m[e, k], np.int64(e - ptr[r])

@@ -1,6 +1,7 @@
 """Learned messages: graph neural networks trained on all ranks, with the same bits on any number of them."""
 
 from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours
+from hpcmp.nn.channel import by_channel
 from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import (
     add,
@@ -19,6 +20,7 @@ from hpcmp.nn.elementwise import (
 )
 from hpcmp.nn.fit import fit
 from hpcmp.nn.gradcheck import gradcheck
+from hpcmp.nn.hetero import HeteroConv, TypedLinear
 from hpcmp.nn.jumping import JumpingKnowledge
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
 from hpcmp.nn.links import DistMult, Pairs, by_origin, draw_pairs, link_loss, link_scores
@@ -46,6 +48,7 @@ __all__ = [
     "GATv2",
     "GCN",
     "GIN",
+    "HeteroConv",
     "History",
     "JumpingKnowledge",
     "LayerNorm",
@@ -64,6 +67,7 @@ __all__ = [
     "StepDecay",
     "Tensor",
     "Training",
+    "TypedLinear",
     "View",
     "accuracy",
     "add",
@@ -71,6 +75,7 @@ __all__ = [
     "attend_mixed",
     "backward",
     "bce_with_logits",
+    "by_channel",
     "by_origin",
     "concat",
     "cross_entropy",

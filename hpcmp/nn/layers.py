@@ -167,11 +167,11 @@ class MessageLayer(Module):
 
     Parameters
     ----------
-    message : Module, called with (src, dst, edge)
+    message : Module, called with (src, dst, edge), or `by_channel`
     update : Module, called with (x, aggregate)
     edge : tuple of str
-        Edge fields.
-    aggregate : "sum" or "mean"
+        Edge fields; a function by channel reads those it names.
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, message, update, edge=(), aggregate="mean"):
@@ -190,6 +190,7 @@ class NNConv(Module):
     ----------
     network : Module, called with the fields of edges
         Gives ``n_in * n_out`` numbers, row by row of the matrix.
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, n_in, n_out, network, edge, aggregate="sum", bias=True):

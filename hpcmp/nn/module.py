@@ -16,7 +16,7 @@ INIT_STEP = 2**62  # an epoch of the draws of first weights, which no training r
 class Module:
     """Layers and parameters, found by their attributes.
 
-    Write ``__init__`` with layers as attributes (or lists of them), and
+    Write ``__init__`` with layers as attributes (or lists and dicts of them), and
     ``__call__(graph, x)``. Weights are drawn when `initialise` is called.
     """
 
@@ -206,3 +206,12 @@ def _found(value, name):
     elif isinstance(value, list | tuple):
         for k, item in enumerate(value):
             yield from _found(item, f"{name}.{k}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _found(item, f"{name}.{name_of_key(key)}")
+
+
+def name_of_key(key):
+    """A key of a dict of layers as torch_geometric names it. Local."""
+    text = f"<{'___'.join(key)}>" if isinstance(key, tuple) else str(key)
+    return text.replace(".", "#").replace("/", "#")  # a slash would be a group in checkpoints

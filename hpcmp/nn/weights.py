@@ -14,7 +14,7 @@ from hpcmp.comm import raise_together
 from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
 from hpcmp.io.h5 import check_is_file
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear
-from hpcmp.nn.module import Buffer, Module, Parameter
+from hpcmp.nn.module import Buffer, Module, Parameter, name_of_key
 from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.relations import RelationRows
 
@@ -202,3 +202,6 @@ def _found(value, name, how):
     elif isinstance(value, list | tuple):
         for k, item in enumerate(value):
             yield from _found(item, f"{name}.{k}", how)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _found(item, f"{name}.{name_of_key(key)}", how)
