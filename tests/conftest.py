@@ -4,11 +4,17 @@ The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
 one ``mpiexec -n 4 python -m pytest`` covers all sizes. In a world of several
 ranks only the tests that use ``comm`` run, a failure on any rank ends the job
 with its report, and only rank 0 prints progress.
+
+With pytest-xdist, ``pytest -n 2`` shares the tests of one rank among two
+processes, file by file. Those that start jobs of ranks come last and all in one
+of them: two jobs at once on few cores wait for each other.
 """
 
 import faulthandler
+import functools
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -23,7 +29,8 @@ from hpcmp.comm import world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
-SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size]
+# One rank alone is the rest of 3 of 4, and has a session of its own.
+SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size < 4)]
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -117,10 +124,38 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "kernels" in item.path.relative_to(ROOT).parts:
             item.add_marker("kernel")
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTurn(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _turn(nodeid)[1]
+
+    return ByTurn(config, log)
+
+
+def _turn(nodeid):
+    """When a test runs if several processes share them, and the name of all that one of them runs. Local."""
+    name = nodeid.partition("::")[0]
+    if "uncompiled" in nodeid:
+        return 0, "uncompiled"  # long, and of one process
+    if not _starts_jobs(name):
+        return 1, name
+    return (3 if name == "tests/test_sessions.py" else 2), "jobs"
+
+
+@functools.cache
+def _starts_jobs(name):
+    return re.search(r"\b(launch|jobs|same_bits_job)\b", (ROOT / name).read_text()) is not None
 
 
 def pytest_collection_finish(session):

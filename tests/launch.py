@@ -12,8 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 JOB = "HPCMP_TEST_JOB"  # in the environment of every process of one launch, so that each can be found again
 
-# What launchers leave in the environment: a rank that starts a new job must not pass its own identity on.
-LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "SLURM_")
+# What launchers leave in the environment: a rank that starts a new job must not pass its own identity on, nor one of
+# several test processes.
+LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "SLURM_", "PYTEST_XDIST_")
 
 # More ranks than cores: MPICH polls and yields, and is left to it. Measured with 4 ranks on 2 cores: sleeping instead
 # (MPIR_CVAR_ENABLE_HEAVY_YIELD=1) halves the time of work that one rank does alone, 16 to 8 ms, but a message takes 130

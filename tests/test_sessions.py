@@ -20,6 +20,13 @@ WITH_MPI = (
     "tests/io",
     "tests/engine",
 )
+# Of learning what is quick in plain Python: differences on the many edges of `zoo` take half of its time, torch is slow
+# to import, and commands start compiled jobs.
+WITHOUT_TORCH = "--ignore=tests/nn/test_against_pyg.py"
+UNCOMPILED = {
+    "kernels": ("tests", "-m", "kernel", WITHOUT_TORCH),
+    "learning": ("tests/nn", "-k", "not zoo and not torch", "--ignore=tests/nn/test_weights.py", WITHOUT_TORCH),
+}
 
 
 def run_session(argv, environ):
@@ -49,7 +56,8 @@ def test_laws_of_communication_and_engine_hold_on_four_ranks_of_open_mpi():
 
 @pytest.mark.slow
 @pytest.mark.limit(SESSION_S + 60)
-def test_kernels_obey_the_laws_uncompiled():
+@pytest.mark.parametrize("tests", UNCOMPILED)
+def test_kernels_obey_the_laws_uncompiled(tests):
     # Compiled kernels read out of bounds in silence; plain Python raises IndexError.
-    argv = launching.command(None, *PYTEST, "tests", "-m", "kernel")
+    argv = launching.command(None, *PYTEST, *UNCOMPILED[tests])
     run_session(argv, launching.environment({"NUMBA_DISABLE_JIT": "1"}))
