@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
 # One rank alone is the rest of 3 of 4, and has a session of its own.
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size < 4)]
+LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -146,8 +147,9 @@ def pytest_xdist_make_scheduler(config, log):
 def _turn(nodeid):
     """When a test runs if several processes share them, and the name of all that one of them runs. Local."""
     name = nodeid.partition("::")[0]
-    if "uncompiled" in nodeid:
-        return 0, "uncompiled"  # long, and of one process
+    for long in LONG:
+        if long in nodeid:
+            return 0, long
     if not _starts_jobs(name):
         return 1, name
     return (3 if name == "tests/test_sessions.py" else 2), "jobs"
