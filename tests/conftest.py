@@ -1,9 +1,10 @@
 """Fixtures, and what makes one test session out of the sessions of all ranks.
 
 The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
-one ``mpiexec -n 4 python -m pytest`` covers all sizes. In a world of several
-ranks only the tests that use ``comm`` run, a failure on any rank ends the job
-with its report, and only rank 0 prints progress.
+one ``mpiexec -n 4 python -m pytest`` covers all sizes but one rank alone, and of
+2 ranks one case of each test. In a world of several ranks only the tests that
+use ``comm`` run, a failure on any rank ends the job with its report, and only
+rank 0 prints progress.
 
 With pytest-xdist, ``pytest -n 2`` shares the tests of one rank among two
 processes, file by file. Those that start jobs of ranks come last and all in one
@@ -29,8 +30,9 @@ from hpcmp.comm import world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
-# One rank alone is the rest of 3 of 4, and has a session of its own.
-SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size < 4)]
+# HPCMP_TEST_SIZES=3,4 for some only. One rank alone has a session of its own.
+CHOSEN = [int(size) for size in os.environ.get("HPCMP_TEST_SIZES", "1,2,3,4").split(",")]
+SIZES = [size for size in CHOSEN if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
@@ -71,8 +73,11 @@ def comm(request, _splits):
     """A communicator; the test runs on every rank of it.
 
     The first ``param`` ranks form one and the rest of the world another, which
-    runs the same test: ask ``comm.size`` how many ranks there are.
+    runs the same test, unless it is one rank alone: ask ``comm.size`` how many
+    ranks there are.
     """
+    if WORLD.size > 1 and _splits[request.param].size == 1:
+        pytest.skip("one rank alone has a session of its own")
     return _splits[request.param]
 
 
@@ -129,8 +134,16 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
+        kept = _of_two_one_case(kept) if WORLD.size == 4 else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+def _of_two_one_case(items):
+    """Of tests on 2 ranks the last case of each: all cases run on 3, where ranks have several peers, and on 4. Local."""
+    of_two = {id(item): (item.parent.nodeid, item.originalname) for item in items if item.callspec.params["comm"] == 2}
+    last = set({law: number for number, law in of_two.items()}.values())
+    return [item for item in items if id(item) not in of_two or id(item) in last]
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
