@@ -139,42 +139,69 @@ def accuracy(files, path, split):
     return np.mean(right)
 
 
-@pytest.mark.parametrize("name", ["gcn", "own", "gat", "rgcn", "rgcn, rows", "rgcn, rows, bases"])
-def test_infer_gives_the_classes_that_training_ended_with(said, files, tmp_path, name):
+INFERRED = ("gcn", "own", "gat", "rgcn", "rgcn, rows", "rgcn, rows, bases")
+STOPPED = ("gcn", "gin", "best", "plateau", "rgcn, rows")
+
+
+@pytest.fixture(scope="session")
+def inferred(said, files, tmp_path_factory):
+    """``inferred(ranks)``: folder, and name -> what `hpcmp infer --json` printed."""
+
+    @functools.cache
+    def on(ranks):
+        folder = tmp_path_factory.mktemp(f"infer-{ranks}-")
+        words = [["infer", said(3)[0] / name, files / graph_of(name), "--logits", "--json"] for name in INFERRED]
+        commands = [[*w, "-o", folder / f"{name}.h5"] for w, name in zip(words, INFERRED, strict=True)]
+        texts = jobs.run_commands(ranks, commands, folder)
+        return folder, dict(zip(INFERRED, map(json.loads, texts), strict=True))
+
+    return on
+
+
+@pytest.mark.parametrize("name", INFERRED)
+def test_infer_gives_the_classes_that_training_ended_with(said, inferred, files, name):
     folder, printed = said(3)
-    digests = set()
+    history = analysis.open(folder / name / "history.h5")
+    best = printed[name]["values"]["best_epochs"][0] if name == "rgcn, rows" else 11
     for ranks in RANKS:
-        out = tmp_path / f"{ranks}.h5"
-        commands = [["infer", folder / name, files / graph_of(name), "--logits", "-o", out, "--json"]]
-        (outcome,) = jobs.outcomes_of(ranks, commands, tmp_path)
-        assert outcome["code"] == 0 and "another graph" not in outcome["stderr"][0], outcome["stderr"]
-        digests.add(json.loads(outcome["stdout"])["digest"])
+        out = inferred(ranks)[0] / f"{name}.h5"
         found = analysis.open(out)
         assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
-        history = analysis.open(folder / name / "history.h5")
-        best = printed[name]["values"]["best_epochs"][0] if name == "rgcn, rows" else 11
         assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][best])
-    assert len(digests) == 1
+    assert len({inferred(ranks)[1][name]["digest"] for ranks in RANKS}) == 1
 
 
-@pytest.mark.parametrize("name", ["gcn", "gin", "best", "plateau", "rgcn, rows"])
+@pytest.fixture(scope="session")
+def resumed(files, tmp_path_factory):
+    """``resumed(first, then)``: folder, and name -> what was printed, twice, by those that went on."""
+
+    @functools.cache
+    def on(first, then):
+        folder = tmp_path_factory.mktemp(f"resumed-{first}-{then}-")
+        # stopped in the midst of a period of checkpoints; with two seeds, in the second
+        told = {
+            name: functools.partial(train, files, folder / name, *VARIED[name], graph=graph_of(name))
+            for name in STOPPED
+        }
+        begun = [told[name]("--set", "train.epochs=5") for name in STOPPED]
+        jobs.run_commands(first, begun, folder)
+        (folder / "gcn" / "checkpoint-1.h5").unlink()
+        again = [told[name]("--resume", "--json") for name in STOPPED]
+        texts = iter(jobs.run_commands(then, [command for command in again for _ in range(2)], folder))
+        return folder, {name: [json.loads(next(texts)) for _ in range(2)] for name in STOPPED}
+
+    return on
+
+
+@pytest.mark.parametrize("name", STOPPED)
 @pytest.mark.parametrize("first, then", [(1, 3), (3, 1)])
-def test_a_stopped_training_goes_on_with_the_same_bits(said, files, tmp_path, name, first, then):
-    options = VARIED[name]
-    # stopped in the midst of a period of checkpoints; with two seeds, in the second
-    graph = graph_of(name)
-    short = train(files, tmp_path / "run", *options, "--set", "train.epochs=5", graph=graph)
-    jobs.run_commands(first, [short], tmp_path)
-    if "train.seeds=2" in options:
-        (tmp_path / "run" / "checkpoint-1.h5").unlink()
-    again = train(files, tmp_path / "run", *options, "--resume", "--json", graph=graph)
-    texts = jobs.run_commands(then, [again, again], tmp_path)
-    for text in texts:  # the second time there is nothing left to do
-        facts = json.loads(text)
+def test_a_stopped_training_goes_on_with_the_same_bits(said, resumed, name, first, then):
+    folder, printed = resumed(first, then)
+    for facts in printed[name]:  # the second time there is nothing left to do
         assert facts["values"]["digests"] == said(1)[1][name]["values"]["digests"]
         assert facts["metrics"] == said(1)[1][name]["metrics"]
     whole = analysis.open(said(1)[0] / name / "history.h5")
-    found = analysis.open(tmp_path / "run" / "history.h5")
+    found = analysis.open(folder / name / "history.h5")
     for column in ("seed", "epoch", "loss", "val_loss" if name == "plateau" else "val_accuracy"):
         assert np.array_equal(found[column], whole[column])
 

@@ -12,6 +12,8 @@ from hpcmp.graph import with_edge_field
 from hpcmp.nn import weights
 from hpcmp.nn.tape import backward
 
+if MPI.COMM_WORLD.size > 1:  # all here is of one rank: importing torch on many takes seconds for nothing
+    pytest.skip("these run on one rank", allow_module_level=True)
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pyg = pytest.importorskip("torch_geometric.nn", reason="torch_geometric is not installed")
 
