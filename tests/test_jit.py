@@ -71,7 +71,7 @@ def test_a_process_holds_the_lock_of_one_kernel_only():
 
 # Kernels of one factory, which share the files of numba's cache. While one is compiled it waits for a file, or dies.
 COMPILING = """
-import json, os, sys, time
+import fcntl, json, os, sys, time
 from pathlib import Path
 import numpy as np
 from numba.extending import overload
@@ -100,8 +100,15 @@ def scaled(factor):
             out[i] = factor * one()
     return jit.kernel(loop)
 
+set_lock = jit._LOCKS._set
+
+def told(what, byte):
+    if what == fcntl.LOCK_EX and byte:
+        (folder / f"{name} found none").touch()
+    set_lock(what, byte)
+
+jit._LOCKS._set = told
 kernel, out = scaled(factor), np.zeros(3)
-(folder / f"{name} asks").touch()
 kernel(out)
 (folder / f"{name} is done").touch()
 print(json.dumps([out.tolist(), *jit.is_cached(kernel)]))
@@ -147,9 +154,12 @@ def test_processes_compile_different_kernels_at_once_and_lose_none(tmp_path, com
 
 
 def test_one_process_compiles_a_kernel_and_those_that_ask_meanwhile_load_it(tmp_path, compile_in_a_process):
-    first = compile_in_a_process("first", 2.0, "third asks")
+    first = compile_in_a_process("first", 2.0, "others wait")
     wait_for(tmp_path / "first compiles")
     second, third = compile_in_a_process("second", 2.0), compile_in_a_process("third", 2.0)
+    wait_for(tmp_path / "second found none")
+    wait_for(tmp_path / "third found none")
+    (tmp_path / "others wait").touch()
     assert said(first) == [[2.0] * 3, 0, 1]
     assert said(second) == said(third) == [[2.0] * 3, 1, 0]
     assert not (tmp_path / "second compiles").exists()
