@@ -14,7 +14,7 @@ from hpcmp.nn.aggregate import (
     mean_neighbours,
     sum_neighbours,
 )
-from hpcmp.nn.dense import linear, linear_sum, matvec
+from hpcmp.nn.dense import linear, linear_sum, matvec, times
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
@@ -31,6 +31,8 @@ from hpcmp.nn.relations import (
 )
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
+
+MANY_BYTES = 1 << 25  # of rows that are made again on the way back rather than kept, where that is cheap
 
 
 class Linear(Module):
@@ -135,7 +137,10 @@ class GAT(Module):
 
     def __call__(self, graph, x):
         z = linear(x, self.weight)
-        h = attend(z, self.source, self.target, self.slope, dropout=self.dropout)
+        data, weight, is_cheap = x.data, self.weight.data, z.data.nbytes > MANY_BYTES and x.width <= 2 * z.width
+        again = (lambda: times(graph, (data, weight))) if is_cheap else None
+        h = attend(z, self.source, self.target, self.slope, dropout=self.dropout, again=again)
+        del z
         if not self.concat:
             h = mean_heads(h, self.heads)
         return h if self.bias is None else add(h, self.bias)

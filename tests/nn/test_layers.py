@@ -8,7 +8,7 @@ from learned import N_PARTS, bits, numbers, rows, views
 
 from hpcmp import nn
 from hpcmp.errors import ProgramError
-from hpcmp.nn import tree
+from hpcmp.nn import layers, tree
 from hpcmp.nn.aggregate import attend, attend_mixed
 from hpcmp.nn.tape import backward
 
@@ -238,6 +238,14 @@ def naive_attention(graph, z, d, vectors, slope=0.2):
                 da[0][h] += s * blocks[j, h]
                 da[1][h] += s * blocks[i, h]
     return out.reshape(z.shape), dz.reshape(z.shape), da
+
+
+def test_rows_made_again_on_the_way_back_have_the_same_bits(comm, monkeypatch):
+    found = []
+    for limit in (layers.MANY_BYTES, 0):
+        monkeypatch.setattr(layers, "MANY_BYTES", limit)
+        found.append(bits(views(comm, GRAPHS["random"])[0], nn.GAT(WIDTH, 4, heads=2), WIDTH))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5, 8, 13])
