@@ -28,6 +28,7 @@ OPTIONAL = ("metis", "xarray", "scipy", "parquet", "plot", "safetensors")
 FEATURES = sorted({package for extra in OPTIONAL for package in EXTRAS[extra]})
 EXTRAS["test"] = [
     "pytest>=7.4",
+    "pytest-xdist>=3.6",
     "hypothesis",
     "ruff~=0.17.6",
     "mypy",
@@ -45,7 +46,8 @@ EXTRAS["bench"] = [
     "igraph",
     "scipy",
 ]  # what benchmarks/ measures hpcmp against
-EXTRAS["bench-torch"] = ["torch", "torch_geometric"]  # for its rows of channel sums; torch may bring GBs of CUDA along
+# For the tests against torch_geometric, and for the benchmarks' rows of channel sums; torch may bring GBs of CUDA along.
+EXTRAS["pyg"] = ["torch", "torch_geometric"]
 EXTRAS["all"] = FEATURES
 
 setup(

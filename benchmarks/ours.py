@@ -287,6 +287,18 @@ def train_epoch(job, kind, widths=(128, 256, 256, 40)):
     return lambda k: clock(lambda: training.train_once(k))
 
 
+def train_memory(job, kind):
+    """Peak memory of this process after three epochs, in GB. Collective."""
+    epoch = train_epoch(job, kind)
+
+    def once(k):
+        for t in range(3):
+            epoch(t)
+        return memory("VmHWM") / 1e9
+
+    return once
+
+
 def predicted(job):
     """Predicted over measured seconds of a step of PageRank. Collective."""
     from hpcmp.cli import cost

@@ -4,6 +4,8 @@ Vertices are numbered by ascending id, as an edge list has them, whatever the
 order of rows in our file.
 """
 
+import os
+
 import numpy as np
 from timing import clock
 
@@ -142,36 +144,96 @@ def scipy_sssp(job):
     return lambda k: clock(lambda: dijkstra(a, indices=sources[0]))
 
 
-def pyg_epoch(job, kind, widths=(128, 256, 256, 40)):
-    """The same epoch in torch_geometric; its edges as a sparse CSR tensor, where it takes one. Local."""
+WIDTHS = (128, 256, 256, 40)
+
+
+def pyg_epoch(job, kind):
+    """The same epoch in torch_geometric, as its users write it: with edges as pairs. Local."""
+    import torch
+    from torch_geometric import nn as pyg
+
+    n, ptr, src, _ = csr(job)
+    edges = torch.from_numpy(np.stack((src.astype(np.int64), np.repeat(np.arange(n), np.diff(ptr)))))
+    make = {"gcn": pyg.GCNConv, "sage": pyg.SAGEConv, "gat": lambda a, b: heads_of(pyg.GATConv, a, b, concat=False)}
+    return torch_epoch(job, n, make[kind], lambda layer, h: layer(h, edges))
+
+
+def pyg_csr_epoch(job, kind):
+    """`pyg_epoch` with the edges as a sparse CSR tensor, weighed before. Local."""
     import torch
     from torch_geometric import nn as pyg
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-    torch.set_num_threads(job.threads)
     n, ptr, src, _ = csr(job)
-    dst = np.repeat(np.arange(n), np.diff(ptr))
-    edges = torch.from_numpy(np.stack((src.astype(np.int64), dst)))
-    x = torch.from_numpy(np.cos(np.arange(n)[:, None] * 0.37 + np.arange(widths[0]) * 1.1).astype(np.float32))
-    labels = torch.arange(n) % widths[-1]
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
-    if kind == "gcn":
-        edges, weights = gcn_norm(edges, num_nodes=n)
-        edges = torch.sparse_coo_tensor(edges.flip(0), weights, (n, n)).coalesce().to_sparse_csr()
-        layers = [pyg.GCNConv(a, b, normalize=False) for a, b in pairs]
-    elif kind == "sage":
-        edges = torch.sparse_coo_tensor(edges.flip(0), torch.ones(edges.shape[1]), (n, n)).coalesce().to_sparse_csr()
-        layers = [pyg.SAGEConv(a, b) for a, b in pairs]
-    else:
-        layers = [pyg.GATConv(a, b // 4, 4) if b % 64 == 0 else pyg.GATConv(a, b, 4, concat=False) for a, b in pairs]
-    net = torch.nn.ModuleList(layers)
+    edges = torch.from_numpy(np.stack((src.astype(np.int64), np.repeat(np.arange(n), np.diff(ptr)))))
+    edges, weights = gcn_norm(edges, num_nodes=n) if kind == "gcn" else (edges, torch.ones(edges.shape[1]))
+    edges = torch.sparse_coo_tensor(edges.flip(0), weights, (n, n)).coalesce().to_sparse_csr()
+    make = {"gcn": lambda a, b: pyg.GCNConv(a, b, normalize=False), "sage": pyg.SAGEConv}
+    return torch_epoch(job, n, make[kind], lambda layer, h: layer(h, edges))
+
+
+def dgl_epoch(job, kind):
+    """The same epoch in DGL. Local."""
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    import dgl
+    import torch
+    from dgl.nn import GATConv, GraphConv, SAGEConv
+
+    n, ptr, src, _ = csr(job)
+    dst = torch.from_numpy(np.repeat(np.arange(n), np.diff(ptr)))
+    graph = dgl.graph((torch.from_numpy(src.astype(np.int64)), dst), num_nodes=n)
+    if kind != "sage":
+        graph = dgl.add_self_loop(dgl.remove_self_loop(graph))
+    graph = graph.int()
+    graph.create_formats_()
+    make = {
+        "gcn": lambda a, b: GraphConv(a, b, allow_zero_in_degree=True),
+        "sage": lambda a, b: SAGEConv(a, b, "mean"),
+        "gat": lambda a, b: heads_of(GATConv, a, b, allow_zero_in_degree=True),
+    }
+
+    def run(layer, h):
+        out = layer(graph, h)
+        return out if out.dim() == 2 else out.flatten(1) if out.shape[2] == 64 else out.mean(1)
+
+    return torch_epoch(job, n, make[kind], run)
+
+
+def dgl_memory(job, kind):
+    """Peak memory of this process after three epochs, in GB. Local."""
+    from ours import memory
+
+    epoch = dgl_epoch(job, kind)
+
+    def once(k):
+        for t in range(3):
+            epoch(t)
+        return memory("VmHWM") / 1e9
+
+    return once
+
+
+def heads_of(layer, a, b, **last):
+    """Four heads, side by side, or of the last layer averaged. Local."""
+    always = {k: v for k, v in last.items() if k != "concat"}
+    return layer(a, b // 4, 4, **always) if b % 64 == 0 else layer(a, b, 4, **last)
+
+
+def torch_epoch(job, n, make, run):
+    """Forward, backward and Adam of three layers in torch: once(k), in seconds. Local."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    x = torch.from_numpy(np.cos(np.arange(n)[:, None] * 0.37 + np.arange(WIDTHS[0]) * 1.1).astype(np.float32))
+    labels = torch.arange(n) % WIDTHS[-1]
+    net = torch.nn.ModuleList(make(a, b) for a, b in zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
     adam = torch.optim.Adam(net.parameters(), lr=0.01)
 
     def epoch():
         h = x
         for layer in net[:-1]:
-            h = torch.relu(layer(h, edges))
-        loss = torch.nn.functional.cross_entropy(net[-1](h, edges), labels)
+            h = torch.relu(run(layer, h))
+        loss = torch.nn.functional.cross_entropy(run(net[-1], h), labels)
         adam.zero_grad()
         loss.backward()
         adam.step()

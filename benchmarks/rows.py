@@ -223,14 +223,35 @@ ROWS = (
     beside("triangles", "Triangles, 1 thread", "igraph", "igraph_triangles", repeat=1),
     *(
         against(
-            f"learn-{kind}",
+            f"learn-{kind}-{name.split()[0].lower()}",
             f"Training epoch of {kind.upper()}, 128-256-256-40",
             target,
             ours("train_epoch", "learning", kind=kind),
-            rival("pyg_epoch", "learning", kind=kind),
-            "PyG",
+            rival(other, "learning", kind=kind),
+            name,
+            **{"repeat": 2} if name == "PyG" else {},
         )
-        for kind, target in (("gcn", 1 / 3), ("sage", 1 / 7), ("gat", 1 / 12))
+        for kind, other, name, target in (
+            ("gcn", "pyg_csr_epoch", "CSR PyG", 1 / 3),
+            ("gcn", "dgl_epoch", "DGL", 0.55),
+            ("sage", "pyg_epoch", "PyG", 1 / 7),
+            ("sage", "pyg_csr_epoch", "CSR PyG", None),
+            ("sage", "dgl_epoch", "DGL", 0.65),
+            ("gat", "pyg_epoch", "PyG", 1 / 12),
+            ("gat", "dgl_epoch", "DGL", 0.4),
+        )
+    ),
+    *(
+        against(
+            f"learn-{kind}-memory",
+            f"Peak memory of the process that trains {kind.upper()}",
+            1.0,
+            ours("train_memory", "learning", is_fresh=True, kind=kind),
+            rival("dgl_memory", "learning", is_fresh=True, kind=kind),
+            "DGL",
+            repeat=1,
+        )
+        for kind in ("gcn", "sage", "gat")
     ),
     against(
         "learn-ranks",

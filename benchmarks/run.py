@@ -6,7 +6,7 @@
     python benchmarks/run.py --only sssp --scale 18 --repeat 5
     python benchmarks/run.py --list
 
-The rivals: pip install '.[bench,bench-torch]'; a row whose rival is missing says so. Each row
+The rivals: pip install '.[bench,pyg]'; a row whose rival is missing says so. Each row
 that was measured is put into results.json beside this file at once, and
 RESULTS.md is written anew from it: an interruption loses nothing, and rows that
 were not asked for keep what they had.

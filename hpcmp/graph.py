@@ -338,7 +338,7 @@ def simplified(graph):
         kept = _columns(graph)
         return _rebuilt(_plain(graph), {name: kept[name][keep & first] for name in ("src", "dst")})
     keep[1:] &= (rows[1:] != rows[:-1]) | (graph.in_src[1:] != graph.in_src[:-1])
-    return _filtered(_plain(graph), keep)
+    return only_edges(_plain(graph), keep)
 
 
 def _plain(graph):
@@ -349,11 +349,17 @@ def only_relations(graph, names):
     """The graph with the edges of some relations only; numbers stay. Collective."""
     numbers = [graph.relations.index(name) for name in names]
     relation = np.zeros(graph.n_in, RELATION) if graph.relation is None else graph.relation
-    return _filtered(graph, np.isin(relation, numbers))
+    return only_edges(graph, np.isin(relation, numbers))
 
 
-def _filtered(graph, keep):
-    """The graph with some of its in-edges, rows as they are. Collective."""
+def only_edges(graph, keep):
+    """The graph with some of its in-edges, rows as they are. Collective.
+
+    Parameters
+    ----------
+    keep : bool (n_in,)
+        Of an undirected graph, the same of both directions of an edge.
+    """
     kept_before = np.concatenate(([0], np.cumsum(keep)))
     in_ptr = kept_before[graph.in_ptr.view(np.int64)].astype(PTR)
     dtype = edges.number_dtype(graph.n_vertices)

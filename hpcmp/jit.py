@@ -71,16 +71,17 @@ def kernel(function):
     """Compile a loop over arrays, kept on disk between runs. Local.
 
     One process of a machine compiles and saves; the others wait for it, then
-    load. (Two that save at once can make the cache's index point at the wrong
-    code.)
+    load. Different kernels are compiled side by side.
     """
     dispatcher = numba.jit(cache=True, **FLAGS)(function)
     if numba.config.DISABLE_JIT:  # the function itself
         return dispatcher
+    cache = dispatcher._cache
+    cache._cache_file = _SharedFiles(cache._cache_file)
     compile_unlocked = dispatcher.compile
 
     def compile_alone(signature):
-        with _CACHE_LOCK:
+        with _LOCKS.compiling():
             return compile_unlocked(signature)
 
     dispatcher.compile = compile_alone
@@ -144,30 +145,90 @@ def is_cached(function):
     return sum(stats.cache_hits.values()), sum(stats.cache_misses.values())
 
 
-class _CacheLock:
-    """Holds the cache of this machine while a kernel is compiled or loaded; may be nested."""
+class _Locks:
+    """Locks of this machine's cache: byte 0 of one file while entries are read or written, another for each kernel.
+
+    The kernel of a lock is one code, closure and signature, not numba's index
+    file, which all loops of one factory share. Two processes cannot wait for
+    each other: one holds a single kernel's lock, whatever it compiles inside,
+    and nothing is waited for while byte 0 is held. Locks of a process end with it.
+    """
 
     def __init__(self):
         self.within_process = threading.RLock()
-        self.depth, self.file = 0, None
+        self.depth, self.held = 0, None  # how many compilations we are in; the byte of a kernel
+        self.file = None  # never closed: that would let go of all its locks
 
-    def __enter__(self):
-        self.within_process.acquire()
-        self.depth += 1
-        if self.depth == 1:
-            with contextlib.suppress(OSError):  # a file system without locks
-                self.file = open(CACHE_FOLDER / "lock", "w")  # noqa: SIM115
-                fcntl.flock(self.file, fcntl.LOCK_EX)
+    @contextlib.contextmanager
+    def compiling(self):
+        """While a kernel is compiled or loaded, perhaps inside another's."""
+        with self.within_process:
+            self.depth += 1
+            try:
+                yield
+            finally:
+                self.depth -= 1
+                if self.depth == 0 and self.held is not None:
+                    self._set(fcntl.LOCK_UN, self.held)
+                    self.held = None
 
-    def __exit__(self, *exception):
-        self.depth -= 1
-        if self.depth == 0 and self.file is not None:
-            self.file.close()
-            self.file = None
-        self.within_process.release()
+    def compile_alone(self, key):
+        """Wait for all others that compile the kernel of a key: was there no lock before? Local."""
+        if self.depth == 0 or self.held is not None:
+            return False
+        text = repr(key).encode()  # of two kernels that look alike one waits, no more
+        self.held = 1 + int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
+        self._set(fcntl.LOCK_EX, self.held)
+        return True
+
+    @contextlib.contextmanager
+    def files(self):
+        """While entries are read or written."""
+        with self.within_process:
+            self._set(fcntl.LOCK_EX, 0)
+            try:
+                yield
+            finally:
+                self._set(fcntl.LOCK_UN, 0)
+
+    def _set(self, what, byte):
+        with contextlib.suppress(OSError):  # a file system without locks
+            if self.file is None:
+                self.file = open(CACHE_FOLDER / "locks", "wb")  # noqa: SIM115
+            fcntl.lockf(self.file, what, 1, byte)
 
 
-_CACHE_LOCK = _CacheLock()
+_LOCKS = _Locks()
+
+
+class _SharedFiles:
+    """The cache files of numba for one function, of which many processes read and write entries.
+
+    numba writes the index before the entry, under the first free number: two
+    that save at once may take the same one, and one may load what stood there.
+    """
+
+    def __init__(self, files):
+        self.unlocked = files
+
+    def load(self, key):
+        """The entry of a key, or None: then no other process compiles it until we are done. Local."""
+        found = self._load(key)
+        return self._load(key) if found is None and _LOCKS.compile_alone(key) else found
+
+    def _load(self, key):
+        with _LOCKS.files():
+            return self.unlocked.load(key)
+
+    def save(self, key, entry):
+        """Add an entry. Local."""
+        with _LOCKS.files():
+            self.unlocked.save(key, entry)
+
+    def flush(self):
+        """Forget all entries. Local."""
+        with _LOCKS.files():
+            self.unlocked.flush()
 
 
 class Threads:

@@ -4,6 +4,9 @@
 #
 #   bash scripts/test.sh [-k EXPRESSION] [tests/test_halo.py] ...
 #
+# Where there are two cores two processes share the tests that start no jobs; tests/conftest.py makes the groups.
+# HPCMP_TEST_PROCESSES=0 runs all in one.
+#
 # Needs only Python >= 3.10 with pip; see setup_env.sh. HPCMP_TEST_DATA names the folder of test data.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
@@ -24,4 +27,5 @@ fi
 
 export HPCMP_MPIEXEC=$MPIEXEC PATH=$VENV/bin:$PATH
 cd "$ROOT"
-exec "$VENV/bin/python" -m pytest "$@"
+PROCESSES=${HPCMP_TEST_PROCESSES:-$(($(nproc 2>/dev/null || echo 1) > 1 ? 2 : 0))}
+exec "$VENV/bin/python" -m pytest -n "$PROCESSES" --no-loadscope-reorder "$@"

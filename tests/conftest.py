@@ -1,14 +1,21 @@
 """Fixtures, and what makes one test session out of the sessions of all ranks.
 
 The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
-one ``mpiexec -n 4 python -m pytest`` covers all sizes. In a world of several
-ranks only the tests that use ``comm`` run, a failure on any rank ends the job
-with its report, and only rank 0 prints progress.
+one ``mpiexec -n 4 python -m pytest`` covers all sizes but one rank alone, and of
+2 ranks one case of each test. In a world of several ranks only the tests that
+use ``comm`` run, a failure on any rank ends the job with its report, and only
+rank 0 prints progress.
+
+With pytest-xdist, ``pytest -n 2`` shares the tests of one rank among two
+processes, file by file. Those that start jobs of ranks come last and all in one
+of them: two jobs at once on few cores wait for each other.
 """
 
 import faulthandler
+import functools
 import hashlib
 import os
+import re
 import sys
 import threading
 import time
@@ -23,7 +30,9 @@ from hpcmp.comm import world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
-SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size]
+# One rank alone has a session of its own.
+SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
+LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -63,8 +72,11 @@ def comm(request, _splits):
     """A communicator; the test runs on every rank of it.
 
     The first ``param`` ranks form one and the rest of the world another, which
-    runs the same test: ask ``comm.size`` how many ranks there are.
+    runs the same test, unless it is one rank alone: ask ``comm.size`` how many
+    ranks there are.
     """
+    if WORLD.size > 1 and _splits[request.param].size == 1 and not hypothesis.is_hypothesis_test(request.node.obj):
+        pytest.skip("one rank alone has a session of its own")
     return _splits[request.param]
 
 
@@ -117,10 +129,55 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "kernels" in item.path.relative_to(ROOT).parts:
             item.add_marker("kernel")
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
+        kept = _of_two_one_case(kept) if WORLD.size == 4 else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+def _of_two_one_case(items):
+    """Of tests on 2 ranks the last case of each: all cases run on 3, where ranks have several peers, and on 4. Local.
+
+    Not of Hypothesis's: what it draws depends on whether this rank drew for the
+    same test before, so all ranks must have.
+    """
+    of_two = {
+        id(item): (item.parent.nodeid, item.originalname)
+        for item in items
+        if item.callspec.params["comm"] == 2 and not hypothesis.is_hypothesis_test(item.obj)
+    }
+    last = set({law: number for number, law in of_two.items()}.values())
+    return [item for item in items if id(item) not in of_two or id(item) in last]
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTurn(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return _turn(nodeid)[1]
+
+    return ByTurn(config, log)
+
+
+def _turn(nodeid):
+    """When a test runs if several processes share them, and the name of all that one of them runs. Local."""
+    name = nodeid.partition("::")[0]
+    for long in LONG:
+        if long in nodeid:
+            return 0, long
+    if not _starts_jobs(name):
+        return 1, name
+    return (3 if name == "tests/test_sessions.py" else 2), "jobs"
+
+
+@functools.cache
+def _starts_jobs(name):
+    return re.search(r"\b(launch|jobs|same_bits_job)\b", (ROOT / name).read_text()) is not None
 
 
 def pytest_collection_finish(session):

@@ -12,12 +12,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 JOB = "HPCMP_TEST_JOB"  # in the environment of every process of one launch, so that each can be found again
 
-# What launchers leave in the environment: a rank that starts a new job must not pass its own identity on.
-LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "SLURM_")
+# What launchers leave in the environment: a rank that starts a new job must not pass its own identity on, nor one of
+# several test processes.
+LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "SLURM_", "PYTEST_XDIST_")
 
-# More ranks than cores: MPICH polls and yields, and is left to it. Measured with 4 ranks on 2 cores: sleeping instead
-# (MPIR_CVAR_ENABLE_HEAVY_YIELD=1) halves the time of work that one rank does alone, 16 to 8 ms, but a message takes 130
-# instead of 8 us, and a session of tests 24 instead of 10 s. Open MPI yields by itself once it is told --oversubscribe.
+# More ranks than cores: a rank of MPICH that waits polls and yields, and takes its share of a core all the same. Told so, it
+# sleeps a moment after so many polls in vain. Measured with 4 ranks on 2 cores, a folder of tests: 35 to 40 s of processor
+# time as it is, 33 with MPICH's own 4096 polls, 21 with 256. (Sleeping at every yield, MPIR_CVAR_ENABLE_HEAVY_YIELD=1, makes
+# a message take 130 instead of 8 us, and tests slower.) Open MPI yields by itself once it is told --oversubscribe.
+WAITING = {"MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1", "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "256"}
 
 
 def mpiexec(python=sys.executable):
@@ -46,7 +49,7 @@ def environment(extra=None):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(LAUNCHER_PREFIXES)}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     kept.update(OMP_NUM_THREADS="1", PYTHONFAULTHANDLER="1", PYTHONPATH=os.pathsep.join(paths))
-    return kept | {name: str(value) for name, value in (extra or {}).items()}
+    return WAITING | kept | {name: str(value) for name, value in (extra or {}).items()}
 
 
 def run(argv, cwd=None, env=None, timeout=240):

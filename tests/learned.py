@@ -34,10 +34,7 @@ def bits(view, model, width):
     view.begin(3, True)
     out = dropout(model(view, x), 0.25)
     backward(out, numbers(view, out.width, 1).astype(np.float32))
-    parameters = {
-        name: p.grad.tolist() if p.view is None else everywhere(view.graph, p.grad)
-        for name, p in model.parameters().items()
-    }
+    parameters = {name: p.whole(p.grad).tolist() for name, p in model.parameters().items()}
     buffers = {name: b.data.tolist() for name, b in model.buffers().items()}
     return (
         everywhere(view.graph, out.data),

@@ -51,7 +51,9 @@ def write_inputs(folder, seed=0):
     label = np.arange(N) % CLASSES
     src = rng.integers(0, N, 4 * N)
     dst = np.where(rng.random(4 * N) < 0.7, (src + CLASSES * rng.integers(1, N // CLASSES, 4 * N)) % N, (src + 1) % N)
-    (folder / "g.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(src, dst) if a != b))
+    lines = [f"{a}\t{b}\n" for a, b in zip(src, dst) if a != b]
+    for name, some in {"g": lines, "near": lines[::2], "far": lines[1::2]}.items():
+        (folder / f"{name}.tsv").write_text("".join(some))
     rows = (f"{i}\t{label[i] if i % 13 else -1}\t{SPLITS[i // CLASSES % len(SPLITS)]}\n" for i in range(N))
     (folder / "g.vertices.tsv").write_text("id\tlabel\tsplit\n" + "".join(rows))
     marks = ((i, c) for i in range(N) for c in range(WIDTH) if rng.random() < (0.7 if c % CLASSES == label[i] else 0.3))
@@ -60,15 +62,16 @@ def write_inputs(folder, seed=0):
     (folder / "models.py").write_text(MODELS)
 
 
-def convert(folder, name="g.h5", parts=8):
+def convert(folder, name="g.h5", parts=8, edges=("@g.tsv",)):
     """Command that makes the graph file of `write_inputs`."""
     texts = ["--vertices", folder / "g.vertices.tsv", "--features", folder / "g.features.tsv"]
     options = ["--undirected", "--drop-duplicates", "--parts", parts, "-o", folder / name]
-    return ["convert", folder / "g.tsv", *texts, *options]
+    return ["convert", *(file.replace("@", f"{folder}/") for file in edges), *texts, *options]
 
 
 def make(folder):
     """All of it in a folder, and the graph file."""
     write_inputs(folder)
-    jobs.run_commands(1, [convert(folder), convert(folder, "five.h5", 5)], folder)
+    kinds = convert(folder, "kinds.h5", edges=("near=@near.tsv", "far=@far.tsv"))  # with relations
+    jobs.run_commands(1, [convert(folder), convert(folder, "five.h5", 5), kinds], folder)
     return folder

@@ -1,7 +1,11 @@
 """Threads and the cache of kernels."""
 
+import json
+import subprocess
 import threading
+import time
 
+import launch as launching
 import pytest
 
 from hpcmp import jit
@@ -52,11 +56,119 @@ def test_flags_that_would_change_bits_are_off():
     assert numba.config.DISABLE_JIT or not numba.config.USING_SVML
 
 
-def test_the_cache_lock_may_be_nested():
-    with jit._CACHE_LOCK, jit._CACHE_LOCK:
-        assert jit._CACHE_LOCK.depth == 2
-    assert jit._CACHE_LOCK.depth == 0
-    assert jit._CACHE_LOCK.file is None
+def test_a_process_holds_the_lock_of_one_kernel_only():
+    # Or one that compiles B inside A, and one that compiles A inside B, would wait for each other.
+    locks = jit._LOCKS
+    assert not locks.compile_alone("outside")
+    with locks.compiling():
+        assert locks.compile_alone("outer")
+        outer = locks.held
+        with locks.compiling():
+            assert not locks.compile_alone("inner")
+        assert locks.held == outer
+    assert (locks.depth, locks.held) == (0, None)
+
+
+# Kernels of one factory, which share the files of numba's cache. While one is compiled it waits for a file, or dies.
+COMPILING = """
+import fcntl, json, os, sys, time
+from pathlib import Path
+import numpy as np
+from numba.extending import overload
+from hpcmp import jit
+
+folder, name, factor, end = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
+
+def one():
+    return 1.0
+
+@overload(one)
+def compile_one():
+    (folder / f"{name} compiles").touch()
+    if end == "die":
+        os._exit(3)
+    limit = time.monotonic() + 60
+    while end and not (folder / end).exists():
+        if time.monotonic() > limit:
+            os._exit(4)
+        time.sleep(0.01)
+    return one
+
+def scaled(factor):
+    def loop(out):
+        for i in range(len(out)):
+            out[i] = factor * one()
+    return jit.kernel(loop)
+
+set_lock = jit._LOCKS._set
+
+def told(what, byte):
+    if what == fcntl.LOCK_EX and byte:
+        (folder / f"{name} found none").touch()
+    set_lock(what, byte)
+
+jit._LOCKS._set = told
+kernel, out = scaled(factor), np.zeros(3)
+kernel(out)
+(folder / f"{name} is done").touch()
+print(json.dumps([out.tolist(), *jit.is_cached(kernel)]))
+"""
+
+
+@pytest.fixture
+def compile_in_a_process(tmp_path):
+    """``start(name, factor, end)`` compiles a kernel in a process that ``said(process)`` waits for."""
+    script, processes = tmp_path / "compiling.py", []
+    script.write_text(COMPILING)
+    env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})
+
+    def start(name, factor, end=""):
+        argv = launching.command(None, script, tmp_path, name, factor, end)
+        processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def wait_for(path):
+    while not path.exists():  # the limit of a test ends it
+        time.sleep(0.01)
+
+
+def said(process):
+    assert process.wait() == 0
+    return json.loads(process.stdout.read())
+
+
+def test_processes_compile_different_kernels_at_once_and_lose_none(tmp_path, compile_in_a_process):
+    first = compile_in_a_process("first", 2.0, "second is done")
+    wait_for(tmp_path / "first compiles")
+    second = compile_in_a_process("second", 3.0)
+    assert said(second) == [[3.0] * 3, 0, 1]
+    assert said(first) == [[2.0] * 3, 0, 1]
+    for factor in (2.0, 3.0):  # each finds its own
+        assert said(compile_in_a_process("later", factor)) == [[factor] * 3, 1, 0]
+
+
+def test_one_process_compiles_a_kernel_and_those_that_ask_meanwhile_load_it(tmp_path, compile_in_a_process):
+    first = compile_in_a_process("first", 2.0, "others wait")
+    wait_for(tmp_path / "first compiles")
+    second, third = compile_in_a_process("second", 2.0), compile_in_a_process("third", 2.0)
+    wait_for(tmp_path / "second found none")
+    wait_for(tmp_path / "third found none")
+    (tmp_path / "others wait").touch()
+    assert said(first) == [[2.0] * 3, 0, 1]
+    assert said(second) == said(third) == [[2.0] * 3, 1, 0]
+    assert not (tmp_path / "second compiles").exists()
+    assert not (tmp_path / "third compiles").exists()
+
+
+def test_a_process_that_dies_while_it_compiles_leaves_nothing_locked(tmp_path, compile_in_a_process):
+    assert compile_in_a_process("first", 2.0, "die").wait() == 3
+    assert said(compile_in_a_process("second", 2.0)) == [[2.0] * 3, 0, 1]
 
 
 def test_a_cache_that_cannot_be_written_is_replaced_by_one_of_this_process(tmp_path):

@@ -2,15 +2,18 @@
 
 import json
 
+import jobs
 import pytest
 
 TRAPS = ("SLURM_NTASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 
-@pytest.fixture
-def graph(launch, tmp_path):
-    assert launch(None, "generate", "ring", "--vertices", 5, "-o", "ring.h5").returncode == 0
-    return tmp_path / "ring.h5"
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ring")
+    path = folder / "ring.h5"
+    jobs.run_commands(1, [["generate", "ring", "--vertices", 5, "-o", path]], folder)
+    return path
 
 
 @pytest.mark.parametrize("name", TRAPS)

@@ -68,6 +68,8 @@ class CheckpointFile:
     n_epochs: int
     n_in: int
     n_out: int
+    n_relations: int
+    n_vertices: int
     config: dict
     arrays: dict  # weights/NAME, best/NAME, optimizer/KIND/NAME -> (shape, dtype)
     columns: dict

@@ -31,7 +31,7 @@ def run(comm, args):
     from hpcmp.comm import together
     from hpcmp.engine.result import make_result
     from hpcmp.io import checkpoint as files
-    from hpcmp.nn import config, job
+    from hpcmp.nn import View, checkpoint, config, job
     from hpcmp.nn.training import apply
 
     start = time.perf_counter()
@@ -47,7 +47,9 @@ def run(comm, args):
     if graph.digest != head["graph_digest"]:
         note(comm, "note: the model was trained on another graph")
     begin = time.perf_counter()
-    logits, sent = apply(model, graph, told.data.features, told.data.normalize, head["n_in"], args.threads)
+    view = View(graph, args.threads)
+    checkpoint.spread(model, view, head)
+    logits, sent = apply(model, view, told.data.features, told.data.normalize, head["n_in"])
     state = {"class": logits.argmax(axis=1)} if told.train.loss == "cross_entropy" else {"output": logits}
     state |= {"logits": logits} if args.logits and "class" in state else {}
     params = {"run": args.run, "seed": head["seed"], "epochs": head["n_epochs"], "weights": head["digest"]}

@@ -36,7 +36,12 @@ def _toml_value(text):
 
 
 def model_maker(config):
-    """How to make the model of a configuration: callable (n_in, n_out). Local.
+    """How to make the model of a configuration. Local.
+
+    Returns
+    -------
+    callable (n_in, n_out, n_relations) -> Module
+        n_in is None where there are no features.
 
     Of a user's model, its attribute ``made`` is the class or function.
 
@@ -51,15 +56,15 @@ def model_maker(config):
 
     kind = config.model.kind
     if not is_file_spec(kind):
-        models.check_kind(kind)
-        return lambda n_in, n_out: models.make(config.model, n_in, n_out)
+        models.check_kind(kind, bool(config.data.features))
+        return lambda n_in, n_out, n_relations: models.make(config.model, n_in, n_out, n_relations)
     made = load_object(kind, "models", lambda value: isinstance(value, type) and issubclass(value, Module))
     if not callable(made) or isinstance(made, Module):
         raise ProgramError(
             f"{kind} is a {type(made).__name__}; a Module class, or a function that gives a Module, is needed"
         )
 
-    def make(n_in, n_out):
+    def make(n_in, n_out, n_relations):
         return models.make_own(made, kind, n_in, n_out)
 
     make.made = made  # whose code checkpoints know
@@ -68,6 +73,8 @@ def model_maker(config):
 
 def model_with_weights(path, found=None):
     """(model with its final weights, head) of a checkpoint. Local.
+
+    Rows of vertices it has whole, as one rank would, until `hpcmp.nn.checkpoint.spread`.
 
     Parameters
     ----------
@@ -82,10 +89,10 @@ def model_with_weights(path, found=None):
     from hpcmp.nn import checkpoint, config
 
     head, arrays, _ = found or files.load_checkpoint(path)
-    model = model_maker(config.from_tables(head["config"]))(head["n_in"], head["n_out"])
-    kept = model.state()
-    for name, w in checkpoint.final_weights(head, arrays, kept, path).items():
-        kept[name].data = w
+    told = config.from_tables(head["config"])
+    n_in = head["n_in"] if told.data.features else None
+    model = model_maker(told)(n_in, head["n_out"], head["n_relations"])
+    checkpoint.fill(model, head, arrays, path)
     return model, head
 
 
@@ -98,15 +105,18 @@ def check_threads(threads):
 
 
 def open_for(comm, path, names, config):
-    """Open a graph with the named vertex fields: (graph, seconds). Collective."""
+    """Open a graph with the named vertex fields: (graph, seconds). Collective.
+
+    For a model of the user's own with all fields, which it may ask for.
+    """
     import time
 
     from hpcmp.cli.common import is_file_spec
     from hpcmp.io.graph_file import open_graph
 
     start = time.perf_counter()
-    edge_fields = None if is_file_spec(config.model.kind) else ()  # a stock model reads none
-    graph = open_graph(comm, path, vertex_fields=names, edge_fields=edge_fields)
+    vertex_fields, edge_fields = (None, None) if is_file_spec(config.model.kind) else ({n for n in names if n}, ())
+    graph = open_graph(comm, path, vertex_fields=vertex_fields, edge_fields=edge_fields)
     return graph, time.perf_counter() - start
 
 

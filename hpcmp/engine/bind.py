@@ -68,7 +68,7 @@ def bind(program, graph, params, compiled=True, degrees=None):
     ProgramError
         A function does not compile, or types do not fit.
     """
-    _refuse_random(program.functions)
+    refuse_random(program.functions)
     names = names_used(*program.functions)
     types = {name: type_of_field(what, name) for name, what in program.state.items()}
     n = graph.n_owned
@@ -95,8 +95,15 @@ def _kept(loop):
     return _KEPT.setdefault(fingerprint(loop), loop)
 
 
-def _refuse_random(functions):
-    """Generators with a past would give other bits on other ranks."""
+def own(function):
+    """A user's function as kernels may call it, and what it calls. Local."""
+    for helper in helpers(function):
+        jit.inlined(helper)
+    return jit.inlined(function)
+
+
+def refuse_random(functions):
+    """Refuse generators with a past: other bits on other ranks. Local."""
     for function in helpers(*functions):
         if any(_is_generator(value) for value in _globals_named(function)):
             raise ProgramError(
@@ -393,9 +400,7 @@ class _Binder:
     # -------------------------------------------------------- compiling
 
     def _own(self, function):
-        for helper in helpers(function):
-            jit.inlined(helper)
-        return jit.inlined(function)
+        return own(function)
 
     def _compiled_step(self, step):
         g, b, none, out = self.graph, self.bound, self.rows, tuple(self.bound.state.values())

@@ -2,10 +2,11 @@
 
     weights/NAME          a parameter              best/NAME   the same in the best epoch
     optimizer/KIND/NAME   what the optimiser keeps of a parameter
+    places/NAME           of rows of vertices and relations: order of the id * relations + relation, ascending
     history/COLUMN        (epoch)
 
 A history file has its columns at the top, along ``row``: an epoch of a seed.
-Both are small, so rank 0 writes and reads them; a file appears under its name
+Rows of vertices lie by ascending id. Rank 0 writes and reads both files; one appears under its name
 only when it is complete and on the disk.
 """
 
@@ -22,9 +23,16 @@ from hpcmp.io import h5
 from hpcmp.io.parallel import write_file
 from hpcmp.io.provenance import provenance
 
-WEIGHTS, BEST, OPTIMIZER, EPOCHS = "weights", "best", "optimizer", "history"
+WEIGHTS, BEST, OPTIMIZER, PLACES, EPOCHS = "weights", "best", "optimizer", "places", "history"
 ROW = "row"
-COUNTS = ("seed", "n_epochs", "n_in", "n_out")  # attributes of a checkpoint; those of both kinds:
+COUNTS = (
+    "seed",
+    "n_epochs",
+    "n_in",
+    "n_out",
+    "n_relations",
+    "n_vertices",
+)  # attributes of a checkpoint; those of both kinds:
 TEXTS = ("graph_digest", "digest", "mpi_library")
 
 
@@ -125,7 +133,7 @@ def checkpoint_head(handle, path):
     head["config"] = h5.json_attribute(handle, "config", dict, path=path)
     head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
     head["arrays"] = {}
-    for holder in (WEIGHTS, BEST, OPTIMIZER):
+    for holder in (WEIGHTS, BEST, OPTIMIZER, PLACES):
         if holder in handle or holder == WEIGHTS:
             head["arrays"] |= _arrays_of(handle, holder, path)
     head["columns"] = _columns_of(handle, EPOCHS, path, head["n_epochs"])
@@ -183,7 +191,7 @@ def _arrays_of(handle, holder, path):
             for leaf in h5.group(handle, full, path=path):
                 found[f"{full}/{leaf}"] = _shape_of(h5.dataset(handle, f"{full}/{leaf}", path=path, kinds="f"))
         else:
-            found[full] = _shape_of(h5.dataset(handle, full, path=path, kinds="f"))
+            found[full] = _shape_of(h5.dataset(handle, full, path=path, kinds="i" if holder == PLACES else "f"))
     return found
 
 

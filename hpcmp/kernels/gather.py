@@ -107,38 +107,6 @@ def route_rows(ptr, dst, repeats, key, best, dout, rows, dx, lo, hi):
 
 
 @kernel
-def sum_relations(ptr, src, relation, weight, x, rows, out, lo, hi):
-    """out[i] = sum of weight[e] * (block relation[e] of x[j]) over the edges of i."""
-    width = np.uint64(out.shape[1])
-    acc = np.empty(width, np.float64)
-    for r in range(lo, hi):
-        i = rows[r]
-        acc[:] = 0.0
-        for e in range(ptr[i], ptr[i + ONE]):
-            j, first, w = np.uint64(src[e]), np.uint64(relation[e]) * width, np.float64(weight[e])
-            for k in range(width):
-                acc[k] += w * x[j, first + k]
-        for k in range(width):
-            out[i, k] = acc[k]
-
-
-@kernel
-def spread_relations(ptr, dst, relation, weight, dout, rows, dx, lo, hi):
-    """Block b of dx[j] = sum of weight[e] * dout[i] over edges of relation b."""
-    width = np.uint64(dout.shape[1])
-    acc = np.empty(dx.shape[1], np.float64)
-    for r in range(lo, hi):
-        j = rows[r]
-        acc[:] = 0.0
-        for e in range(ptr[j], ptr[j + ONE]):
-            i, first, w = np.uint64(dst[e]), np.uint64(relation[e]) * width, np.float64(weight[e])
-            for k in range(width):
-                acc[first + k] += w * dout[i, k]
-        for k in range(acc.size):
-            dx[j, k] = acc[k]
-
-
-@kernel
 def sum_runs(ptr, m, out):
     """out[r] = sum of the rows [ptr[r], ptr[r + 1]) of m, from first to last."""
     width = np.uint64(m.shape[1])
@@ -150,3 +118,19 @@ def sum_runs(ptr, m, out):
                 acc[k] += m[e, k]
         for k in range(width):
             out[r, k] = acc[k]
+
+
+@kernel
+def best_runs(ptr, m, is_max, out, best):
+    """out[r] = largest of the rows [ptr[r], ptr[r + 1]) of m; best[r] = which.
+
+    Or the least; of no rows 0 and -1, and of several that have it the first.
+    """
+    width = np.uint64(m.shape[1])
+    for r in range(np.uint64(ptr.size - 1)):
+        for k in range(width):
+            out[r, k], best[r, k] = 0.0, -1
+        for e in range(ptr[r], ptr[r + ONE]):
+            for k in range(width):
+                if best[r, k] < 0 or (m[e, k] > out[r, k] if is_max else m[e, k] < out[r, k]):
+                    out[r, k], best[r, k] = m[e, k], np.int64(e - ptr[r])

@@ -41,13 +41,13 @@ def draw_keys(seed, step, stream, id, out):
 
 
 @kernel
-def draw_rows(seed, step, stream, id, bound, out):
-    """out[i, k] uniform in [-bound, bound), a function of id and k."""
+def draw_rows(seed, step, stream, id, first, bound, out):
+    """out[i, k] uniform in [-bound, bound), a function of id and first + k."""
     width = np.uint64(out.shape[1])
     for i in range(np.uint64(out.shape[0])):
         for k in range(width):
             # not of id * width + k, which is the same for ids that are 2**64 / width apart
-            out[i, k] = (2.0 * uniform(seed, step, np.uint64(stream) + k, id[i]) - 1.0) * bound
+            out[i, k] = (2.0 * uniform(seed, step, np.uint64(stream) + np.uint64(first[i]) + k, id[i]) - 1.0) * bound
 
 
 @kernel

@@ -1,6 +1,7 @@
 """Learned messages: graph neural networks trained on all ranks, with the same bits on any number of them."""
 
-from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours, sum_relations
+from hpcmp.nn.aggregate import attend, attend_mixed, max_neighbours, mean_neighbours, sum_neighbours
+from hpcmp.nn.channel import by_channel
 from hpcmp.nn.dense import linear, matvec
 from hpcmp.nn.elementwise import (
     add,
@@ -19,6 +20,7 @@ from hpcmp.nn.elementwise import (
 )
 from hpcmp.nn.fit import fit
 from hpcmp.nn.gradcheck import gradcheck
+from hpcmp.nn.hetero import HeteroConv, TypedLinear
 from hpcmp.nn.jumping import JumpingKnowledge
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, Embedding, GATv2, Linear, MessageLayer, NNConv
 from hpcmp.nn.links import DistMult, Pairs, by_origin, draw_pairs, link_loss, link_scores
@@ -28,6 +30,7 @@ from hpcmp.nn.module import Buffer, Module, Parameter, Rows
 from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.optim import SGD, Adam, AdamW
 from hpcmp.nn.propagate import propagate
+from hpcmp.nn.relations import RelationRows, sum_heard, sum_mixed, sum_relations, sum_through
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tape import Tensor, backward, gradients, made
 from hpcmp.nn.training import History, Training, evaluate, run_epochs
@@ -45,6 +48,7 @@ __all__ = [
     "GATv2",
     "GCN",
     "GIN",
+    "HeteroConv",
     "History",
     "JumpingKnowledge",
     "LayerNorm",
@@ -56,12 +60,14 @@ __all__ = [
     "Parameter",
     "Plateau",
     "RGCN",
+    "RelationRows",
     "Rows",
     "SAGE",
     "SGD",
     "StepDecay",
     "Tensor",
     "Training",
+    "TypedLinear",
     "View",
     "accuracy",
     "add",
@@ -69,6 +75,7 @@ __all__ = [
     "attend_mixed",
     "backward",
     "bce_with_logits",
+    "by_channel",
     "by_origin",
     "concat",
     "cross_entropy",
@@ -101,7 +108,10 @@ __all__ = [
     "run_epochs",
     "scale",
     "sigmoid",
+    "sum_heard",
+    "sum_mixed",
     "sum_neighbours",
     "sum_relations",
+    "sum_through",
     "tanh",
 ]

@@ -121,39 +121,7 @@ def _repeats(graph):
     return repeats
 
 
-def sum_relations(x, width, weight):
-    """Sum over in-edges of weight times the relation's block of x. Collective.
-
-    Parameters
-    ----------
-    x : Tensor (n_owned, relations * width)
-    width : int
-    weight : str
-        Edge field.
-    """
-    view, graph = x.view, x.view.graph
-    shape, dtype = x.shape, x.data.dtype
-    out = view.empty((shape[0], width), dtype)
-
-    def call(local, rows, lo, hi):
-        g = graph
-        gather.sum_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, out, lo, hi)
-
-    view.aggregate(x.data, call)
-
-    def back(d):
-        g, dx = view.turned, view.empty(shape, dtype)
-
-        def spread(local, rows, lo, hi):
-            gather.spread_relations(g.in_ptr, g.in_src, g.relation, g.edge_fields[weight], local, rows, dx, lo, hi)
-
-        view.aggregate(d, spread, g)
-        return (dx,)
-
-    return made(out, view, (x,), back)
-
-
-def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
+def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0, again=None):
     """Sum of z over in-edges, weighed by a softmax of each head. Collective.
 
     The logit is leaky(source . z_j + target . z_i), j the sender.
@@ -169,6 +137,8 @@ def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
     dropout : float
         Probability that a weight is left out, after the softmax and in training only; the others are scaled up. Which
         ones is a function of (seed, epoch, number of this call, ids of both ends, head).
+    again : callable () -> (n_owned, heads * width) array, optional
+        Makes z's numbers again on the way back, so that they need not be kept.
     """
     view, graph, heads = z.view, z.view.graph, source.shape[0]
     n, dtype, slope = len(z.data), z.data.dtype, float(slope)
@@ -190,11 +160,12 @@ def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
         attention.attend(*edges, local, s_local, t, known, slope, rows, out, up, up_weight, top, total, lo, hi)
 
     view.aggregate(z.data, call)
-    own = known[:n]
+    own, shape, kept = known[:n], z.shape, None if again else z.data
 
     def back(d):
         turned, d = view.turned, np.ascontiguousarray(d)
-        dz, ds, dt = view.empty(z.shape, dtype), view.empty((n, heads), np.float64), view.empty((n, heads), np.float64)
+        rows_z = kept if again is None else again()
+        dz, ds, dt = view.empty(shape, dtype), view.empty((n, heads), np.float64), view.empty((n, heads), np.float64)
         mine = view.empty((n, heads, attention.N_KNOWN), np.float64)
 
         def receivers(p, lo, hi):
@@ -206,11 +177,11 @@ def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0):
         back_edges = turned.in_ptr, turned.in_src, with_self, drops(turned)
 
         def senders(local, rows, lo, hi):
-            attention.back_senders(*back_edges, z.data, s, own, *flat, dt, slope, theirs, local, rows, dz, ds, lo, hi)
+            attention.back_senders(*back_edges, rows_z, s, own, *flat, dt, slope, theirs, local, rows, dz, ds, lo, hi)
 
         view.aggregate(d, senders, turned)
-        leaves = np.zeros((view.n_parts, 2, z.width))
-        view.over_parts(lambda p, lo, hi: attention.back_vectors(z.data, ds, dt, leaves, p, lo, hi))
+        leaves = np.zeros((view.n_parts, 2, shape[1]))
+        view.over_parts(lambda p, lo, hi: attention.back_vectors(rows_z, ds, dt, leaves, p, lo, hi))
         vectors = view.tree_sum(leaves).astype(dtype)
         return dz, vectors[0].reshape(source.shape), vectors[1].reshape(target.shape)
 

@@ -1,8 +1,9 @@
 """A training in a file, and back: on any number of ranks, with the same bits.
 
-Weights, the optimiser's state and the history are the same on all ranks, so a
-checkpoint knows nothing of ranks. It knows the graph, though, and how its rows
-lie in parts: these fix the order of dense sums.
+Weights, the optimiser's state and the history are the same on all ranks, or lie in
+the file as on one (rows of vertices, by id), so a checkpoint knows nothing of ranks.
+It knows the graph, though, and how its rows lie in parts: these fix the order of
+dense sums.
 """
 
 import numpy as np
@@ -13,7 +14,10 @@ from hpcmp.errors import FileError, FormatError, ProgramError
 from hpcmp.hashing import hash_sum
 from hpcmp.io import checkpoint as files
 from hpcmp.nn import config as configs
-from hpcmp.nn.training import History, digest_of
+from hpcmp.nn.module import Rows
+from hpcmp.nn.relations import RelationRows
+from hpcmp.nn.sums import alike
+from hpcmp.nn.training import History
 
 
 def save(training, path, config, rows_digest, code=""):
@@ -26,21 +30,26 @@ def save(training, path, config, rows_digest, code=""):
     FileError
         It cannot be written. Raised on every rank; an older one is untouched.
     """
-    graph, x = training.data.view.graph, training.data.x
-    arrays = {f"{files.WEIGHTS}/{name}": w for name, w in training.weights.items()}
-    arrays |= {f"{files.BEST}/{name}": w for name, w in (training.best or {}).items()}
+    graph, kept = training.data.view.graph, training.kept
+    arrays = {f"{files.WEIGHTS}/{name}": kept[name].whole(w) for name, w in training.weights.items()}
+    arrays |= {f"{files.BEST}/{name}": kept[name].whole(w) for name, w in (training.best or {}).items()}
     for name, kinds in training.state.items():
-        arrays |= {f"{files.OPTIMIZER}/{kind}/{name}": a for kind, a in kinds.items()}
+        arrays |= {f"{files.OPTIMIZER}/{kind}/{name}": kept[name].whole(a) for kind, a in kinds.items()}
+    for name, rows in kept.items():
+        if isinstance(rows, RelationRows):
+            arrays[f"{files.PLACES}/{name}"] = rows.all_places()
     attrs = {
         "seed": training.seed,
         "n_epochs": training.n_epochs,
-        "n_in": x.width,
+        "n_in": training.data.n_in or 0,
         "n_out": training.data.n_out,
+        "n_relations": len(graph.relations),
+        "n_vertices": graph.n_vertices,
         "config": config.tables(),
-        "graph_digest": graph.digest or "",
+        "graph_digest": training.data.view.digest or "",
         "rows_digest": rows_digest,
         "code": code,
-        "digest": digest_of(training.final_weights),
+        "digest": training.digest(),
         "mpi_library": mpi_library(),
     }
     files.write_checkpoint(graph.comm, path, attrs, arrays, training.history.columns(), graph.sources)
@@ -107,15 +116,50 @@ def restore(training, path, config, rows_digest, code=None, note=None):
     path, (head, arrays, columns) = read(comm, path, note)
     with together(comm):
         _check_same(training, path, head, config, rows_digest, code)
-        for name, w in weights_in(arrays, files.WEIGHTS, training.kept, path).items():
-            training.kept[name].data = w
-        if training.keep_best and head["n_epochs"]:
-            training.best = weights_in(arrays, files.BEST, training.kept, path)
-        for name, kinds in training.state.items():
-            for kind in kinds:
-                kinds[kind] = _taken(arrays, f"{files.OPTIMIZER}/{kind}/{name}", kinds[kind].shape, path)
+        weights = weights_in(arrays, files.WEIGHTS, training.kept, path)
+        best = weights_in(arrays, files.BEST, training.kept, path) if training.keep_best and head["n_epochs"] else {}
+        states = {
+            (name, kind): _taken(arrays, f"{files.OPTIMIZER}/{kind}/{name}", training.kept[name].whole_shape, path)
+            for name, kinds in training.state.items()
+            for kind in kinds
+        }
         training.go_on_from(_history(columns, path))
+    for name, w in weights.items():
+        training.kept[name].data = training.kept[name].mine(w)
+    training.best = {name: training.kept[name].mine(w) for name, w in best.items()} or training.best
+    for (name, kind), a in states.items():
+        training.state[name][kind] = training.kept[name].mine(a)
     return path == newest
+
+
+def fill(model, head, arrays, path):
+    """Give a model the final weights of a checkpoint; rows of vertices whole. Local."""
+    kept = model.state()
+    for name, w in final_weights(head, arrays, kept, path).items():
+        if isinstance(kept[name], Rows):
+            kept[name].hold(w, head["n_vertices"], arrays.get(f"{files.PLACES}/{name}"))
+        else:
+            kept[name].data = w
+
+
+def spread(model, view, head):
+    """Let each rank keep its own rows of a model that `fill` filled. Collective.
+
+    Raises
+    ------
+    ProgramError
+        The model has such rows, and the graph is not the one it was trained on.
+        Raised on every rank.
+    """
+    for rows in model.parameters().values():
+        if isinstance(rows, Rows):
+            if head["graph_digest"] != (view.digest or ""):
+                raise alike(
+                    "the model has learned rows of the vertices of the graph it was trained on; this is another"
+                )
+            whole = rows.data
+            rows.settle(view)
+            rows.data = rows.mine(whole)
 
 
 def final_weights(head, arrays, kept, path):
@@ -137,7 +181,7 @@ def weights_in(arrays, holder, kept, path):
         raise FormatError(
             f"{path} is of another model: it has the parameter {min(there - set(kept))}, this one has {', '.join(kept)}"
         )
-    return {name: _taken(arrays, f"{holder}/{name}", t.shape, path) for name, t in kept.items()}
+    return {name: _taken(arrays, f"{holder}/{name}", t.whole_shape, path) for name, t in kept.items()}
 
 
 def digest_of_rows(graph):
@@ -166,9 +210,9 @@ def _check_same(training, path, head, config, rows_digest, code):
             f"{path} is of another training: {key} is {there!r} there and {here!r} here; "
             "go on with that, or begin anew with --force"
         )
-    graph = training.data.view.graph
-    if head["graph_digest"] != (graph.digest or ""):
-        there, here = head["graph_digest"][:12], (graph.digest or "")[:12]
+    digest = training.data.view.digest or ""
+    if head["graph_digest"] != digest:
+        there, here = head["graph_digest"][:12], digest[:12]
         raise ProgramError(
             f"{path} was made with the graph with digest {there}..., this one has {here}...; "
             "go on with that graph, or begin anew with --force"
@@ -190,8 +234,9 @@ def _check_same(training, path, head, config, rows_digest, code):
 def _taken(arrays, name, shape, path):
     if name not in arrays:
         raise FormatError(f"{path} is of another model: it has no {name}")
-    if arrays[name].shape != shape:
-        raise FormatError(f"{path} is of another model: {name} is {arrays[name].shape} there and {shape} here")
+    there = arrays[name].shape
+    if len(there) != len(shape) or any(n not in (None, m) for n, m in zip(shape, there, strict=True)):
+        raise FormatError(f"{path} is of another model: {name} is {there} there and {shape} here")
     return arrays[name]
 
 

@@ -16,7 +16,7 @@ from hpcmp.errors import ProgramError
 class Data:
     """Which vertex fields are read, and how."""
 
-    features: str = "x"
+    features: str = "x"  # "": none, each vertex has learned rows of its own
     labels: str = "label"
     split: str = "split"
     normalize: str = "none"  # or "rows": each row of features divided by its sum
@@ -27,12 +27,14 @@ class Model:
     """The model: a stock one by name, or path/to/file.py:name."""
 
     kind: str = "gcn"
-    hidden: tuple = (16,)  # width of each hidden layer; of GAT, of each of its heads
+    hidden: tuple = (16,)  # width of each hidden layer; of GAT and GATv2, of each of their heads
     dropout: float = 0.5  # before every layer
-    attention_dropout: float = 0.0  # of GAT's weights of edges
-    activation: str = "auto"  # between layers: relu, of GAT elu
-    heads: int = 8  # of GAT's hidden layers
+    attention_dropout: float = 0.0  # of GAT's and GATv2's weights of edges
+    activation: str = "auto"  # between layers: relu, of GAT and GATv2 elu
+    heads: int = 8  # of GAT's and GATv2's hidden layers
     aggregate: str = "mean"  # of SAGE
+    bases: int = 0  # of RGCN: weights of relations are mixed from so many; 0: each has its own
+    blocks: int = 0  # of RGCN: weights are block-diagonal; 0: they are not
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ LEAST = {  # key -> (least value, whether it may be that value)
     "model.dropout": (0, True),
     "model.attention_dropout": (0, True),
     "model.heads": (1, True),
+    "model.bases": (0, True),
+    "model.blocks": (0, True),
     "train.epochs": (0, True),
     "train.lr": (0, False),
     "train.weight_decay": (0, True),

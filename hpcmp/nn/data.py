@@ -24,6 +24,11 @@ class Data:
     masks: dict  # split -> bool (n_owned,); only vertices with a label
     n_out: int  # width of what the model gives: classes, or columns of labels
 
+    @property
+    def n_in(self):
+        """Width of the features, or None."""
+        return None if self.x is None else self.x.width
+
 
 def load(graph, *, features="x", labels="label", split="split", normalize="none", loss="cross_entropy", threads=1):
     """What a model is trained on, from fields of the graph. Collective.
@@ -60,8 +65,7 @@ def load_features(view, name="x", normalize="none"):
     """A vertex field as rows for a model: Tensor. Collective."""
     graph = view.graph
     with together(view.comm):
-        x = field_of(graph, name)
-        x = columns(x)
+        x = columns(field_of(graph, name, '; of models without features, features = ""'))
         bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if len(bad):
             raise ProgramError(f"vertex {graph.id[bad[0]]} has a feature that is no number in {name!r}")
@@ -72,11 +76,11 @@ def load_features(view, name="x", normalize="none"):
     return tensor
 
 
-def field_of(graph, name):
+def field_of(graph, name, hint=""):
     """A vertex field, or an error that tells which there are. Local."""
     if name not in graph.vertex_fields:
         have = ", ".join([*graph.vertex_fields, *graph.unread]) or "none"
-        raise ProgramError(f"the graph has no vertex field {name!r} (fields: {have})")
+        raise ProgramError(f"the graph has no vertex field {name!r} (fields: {have}){hint}")
     return graph.vertex_fields[name]
 
 

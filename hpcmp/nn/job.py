@@ -18,7 +18,6 @@ from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.nn import checkpoint, models, room
 from hpcmp.nn import data as data_of
-from hpcmp.nn.module import Rows
 from hpcmp.nn.optim import SGD, Adam
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tasks import BALANCED, Vertices
@@ -71,8 +70,9 @@ def train(
     ----------
     graph : Graph
     config : hpcmp.nn.config.Config
-    make : callable (n_in, n_out) -> Module
-        With an attribute ``made`` where it gives a user's model, see `models.code_of`.
+    make : callable (n_in, n_out, n_relations) -> Module
+        n_in is None where the configuration names no features. With an
+        attribute ``made`` where it gives a user's model, see `models.code_of`.
     folder : path, optional
         Where checkpoints and the history are written; see `prepare`.
     resume : bool
@@ -96,6 +96,7 @@ def train(
     """
     comm, settings = graph.comm, config.train
     fields = {name: getattr(config.data, name) for name in ("features", "labels", "split", "normalize")}
+    fields["features"] = fields["features"] or None
     with together(comm):
         task = task_of(settings)
     data = data_of.load(graph, **fields, loss=task.loss, threads=threads)
@@ -108,19 +109,20 @@ def train(
             )
     told = {"keep_best": settings.select == "best", "task": task, "monitor": monitor}
 
+    def new_model(data):
+        return make(data.n_in, data.n_out, len(graph.relations))
+
     def begin(data, model=None, seed=0):
-        model = model or make(data.x.width, data.n_out)
-        return Training(model, data, optimizer_of(settings, monitor), seed=seed, **told)
+        return Training(
+            new_model(data) if model is None else model, data, optimizer_of(settings, monitor), seed=seed, **told
+        )
 
     room.refuse_what_cannot_fit(graph, data, begin, config.model.kind)
     rows_digest = checkpoint.digest_of_rows(graph)
     trained = Trained(config)
     for seed in config.seeds:
         with together(comm):
-            model = make(data.x.width, data.n_out)
-            apart = [name for name, p in model.parameters().items() if isinstance(p, Rows)]
-            if apart:
-                raise ProgramError(f"{apart[0]} has a row for each vertex, which checkpoints do not keep; use nn.fit")
+            model = new_model(data)
             code = models.code_of(make.made, model) if hasattr(make, "made") else ""
         training = begin(data, model, seed)
         path, is_newest = None if folder is None else checkpoint_path(folder, seed), True
@@ -132,7 +134,7 @@ def train(
             with together(comm):
                 start_from(model)
         trained.histories[seed] = training.history
-        keep = _Keeper(training, trained, folder, config, (rows_digest, code), is_newest)
+        keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
         run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -147,8 +149,8 @@ def train(
 class _Keeper:
     """Writes checkpoint and history of a training every so many epochs."""
 
-    def __init__(self, training, trained, folder, config, digests, is_newest):
-        self.training, self.trained, self.folder = training, trained, folder
+    def __init__(self, graph, training, trained, folder, config, digests, is_newest):
+        self.graph, self.training, self.trained, self.folder = graph, training, trained, folder
         self.config, self.digests, self.keeps_one_before = config, digests, is_newest
         self.saved = (training.n_epochs or None) if is_newest else None
 
@@ -162,10 +164,10 @@ class _Keeper:
             return
         path = checkpoint_path(self.folder, self.training.seed)
         if self.keeps_one_before:  # unless the newest is damaged: then the one before stays
-            files.keep_one_before(self.training.data.view.comm, path, checkpoint.before(path))
+            files.keep_one_before(self.graph.comm, path, checkpoint.before(path))
         checkpoint.save(self.training, path, self.config, *self.digests)
         self.keeps_one_before = True
-        write_history(self.training.data.view.graph, self.trained, self.folder)
+        write_history(self.graph, self.trained, self.folder)
         self.saved = self.training.n_epochs
 
 

@@ -6,7 +6,6 @@ N(i) are the in-neighbours of i, d(i) their number. Weights are (width in, width
 import numpy as np
 
 from hpcmp.errors import ProgramError
-from hpcmp.graph import with_edge_field
 from hpcmp.nn.aggregate import (
     Scale,
     attend,
@@ -14,14 +13,26 @@ from hpcmp.nn.aggregate import (
     max_neighbours,
     mean_neighbours,
     sum_neighbours,
-    sum_relations,
 )
-from hpcmp.nn.dense import linear, linear_sum, matvec
+from hpcmp.nn.dense import linear, linear_sum, matvec, times
 from hpcmp.nn.elementwise import add, relu, scale
 from hpcmp.nn.module import Module, Parameter, Rows
 from hpcmp.nn.propagate import propagate
+from hpcmp.nn.relations import (
+    SHARE,
+    RelationRows,
+    mixed,
+    side_by_side,
+    sum_heard,
+    sum_mixed,
+    sum_relations,
+    sum_through,
+    weigh_relations,
+)
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
+
+MANY_BYTES = 1 << 25  # of rows that are made again on the way back rather than kept, where that is cheap
 
 
 class Linear(Module):
@@ -126,7 +137,10 @@ class GAT(Module):
 
     def __call__(self, graph, x):
         z = linear(x, self.weight)
-        h = attend(z, self.source, self.target, self.slope, dropout=self.dropout)
+        data, weight, is_cheap = x.data, self.weight.data, z.data.nbytes > MANY_BYTES and x.width <= 2 * z.width
+        again = (lambda: times(graph, (data, weight))) if is_cheap else None
+        h = attend(z, self.source, self.target, self.slope, dropout=self.dropout, again=again)
+        del z
         if not self.concat:
             h = mean_heads(h, self.heads)
         return h if self.bias is None else add(h, self.bias)
@@ -158,11 +172,11 @@ class MessageLayer(Module):
 
     Parameters
     ----------
-    message : Module, called with (src, dst, edge)
+    message : Module, called with (src, dst, edge), or `by_channel`
     update : Module, called with (x, aggregate)
     edge : tuple of str
-        Edge fields.
-    aggregate : "sum" or "mean"
+        Edge fields; a function by channel reads those it names.
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, message, update, edge=(), aggregate="mean"):
@@ -181,6 +195,7 @@ class NNConv(Module):
     ----------
     network : Module, called with the fields of edges
         Gives ``n_in * n_out`` numbers, row by row of the matrix.
+    aggregate : "sum", "mean", "max" or "min"
     """
 
     def __init__(self, n_in, n_out, network, edge, aggregate="sum", bias=True):
@@ -210,45 +225,64 @@ class RGCN(Module):
     With ``n_in`` None there are no features: x_j W_r is a row of vertex j's
     own, which lives and is trained where j lives. Source: M. Schlichtkrull et
     al., ESWC 2018.
+
+    Parameters
+    ----------
+    n_bases : int
+        Not 0: W_r = sum over b of comp[r, b] weight[b].
+    n_blocks : int
+        Not 0: W_r is block-diagonal, of so many blocks.
     """
 
-    def __init__(self, n_in, n_out, n_relations, bias=True):
-        self.n_out, self.n_relations = n_out, n_relations
+    def __init__(self, n_in, n_out, n_relations, bias=True, n_bases=0, n_blocks=0):
+        self.n_in, self.n_out, self.n_relations, self.n_bases, self.n_blocks = (
+            n_in,
+            n_out,
+            n_relations,
+            n_bases,
+            n_blocks,
+        )
+        self._check()
+        wide = n_bases or n_relations
         if n_in is None:
-            self.rows, self.own_rows = Rows(n_relations * n_out), Rows(n_out)
-            self.bias = Parameter((1, n_out), "zeros") if bias else None
+            fans = (None, n_out)
+            self.weight = Rows(n_bases * n_out, fans) if n_bases else RelationRows(n_relations, n_out, fans)
+            self.root = Rows(n_out)
         else:
-            self.weight = Parameter((n_in, n_relations * n_out), fans=(n_in, n_out))
-            self.own = Linear(n_in, n_out, bias)
+            blocks = n_blocks or 1
+            self.weight = Parameter((wide, n_in, n_out // blocks), fans=(n_in // blocks, n_out // blocks))
+            self.root = Parameter((n_in, n_out))
+        self.comp = Parameter((n_relations, n_bases)) if n_bases else None
+        self.bias = Parameter((1, n_out), "zeros") if bias else None
+        self.narrows = n_in is not None and wide * n_out < n_in and not n_blocks
+
+    def _check(self):
+        if self.n_relations < 1:
+            raise ProgramError("RGCN needs a graph with relations, this one has none; use another layer")
+        if self.n_bases and self.n_blocks:
+            raise ProgramError(f"RGCN has either {self.n_bases} bases or {self.n_blocks} blocks, not both")
+        if self.n_blocks and self.n_in is None:
+            raise ProgramError("RGCN without features has no blocks; use bases")
+        if self.n_blocks and (self.n_in % self.n_blocks or self.n_out % self.n_blocks):
+            raise ProgramError(f"{self.n_blocks} blocks do not divide a weight of {self.n_in} x {self.n_out}")
 
     def __call__(self, graph, x):
+        if (x is None) != (self.n_in is None):
+            raise alike("RGCN has features where n_in is a width, and none (x = None) where n_in is None")
         weigh_relations(graph, self.n_relations)
         if x is not None:
-            return add(sum_relations(linear(x, self.weight), self.n_out, SHARE), self.own(x))
-        h = add(sum_relations(self.rows, self.n_out, SHARE), self.own_rows)
+            return add(self._heard(x), linear(x, self.root, self.bias))
+        h = sum_mixed(self.weight, self.comp, SHARE) if self.n_bases else sum_heard(self.weight)
+        h = add(h, self.root)
         return h if self.bias is None else add(h, self.bias)
 
-
-SHARE = "1/c"  # edge field: one over how many in-edges of its relation the receiver has
-
-
-def weigh_relations(view, n_relations):
-    """Give the view's graph the edge field `SHARE`. Collective.
-
-    Raises
-    ------
-    ProgramError
-        The graph has another number of relations. Raised on every rank.
-    """
-    graph = view.graph
-    if graph.relation is None or len(graph.relations) != n_relations:
-        have = ", ".join(graph.relations) or "one relation without a name"
-        raise alike(f"the layer is of {n_relations} relations, the graph has {len(graph.relations)}: {have}")
-    if SHARE in graph.edge_fields:
-        return
-    key = graph.in_rows() * n_relations + graph.relation
-    _, at, count = np.unique(key, return_inverse=True, return_counts=True)
-    view.use(with_edge_field(graph, SHARE, (1 / count[at]).astype(np.float32)))
+    def _heard(self, x):
+        """What relations bring, in the order of work that sends narrower rows."""
+        if not self.narrows:
+            w = mixed(self.comp, self.weight) if self.n_bases else self.weight
+            return sum_through(x, w, SHARE, self.n_blocks or 1)
+        z = linear(x, side_by_side(self.weight))
+        return sum_mixed(z, self.comp, SHARE) if self.n_bases else sum_relations(z, self.n_out, SHARE)
 
 
 def mean_heads(x, heads):

@@ -8,7 +8,7 @@ from types import FunctionType
 from hpcmp.engine.fingerprint import fingerprint
 from hpcmp.errors import ProgramError
 from hpcmp.nn.elementwise import dropout, elu, leaky_relu, relu
-from hpcmp.nn.layers import GAT, GCN, GIN, SAGE
+from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2
 from hpcmp.nn.module import Module
 
 ACTIVATIONS = {"relu": relu, "elu": elu, "leaky_relu": leaky_relu, "none": lambda x: x}
@@ -20,8 +20,9 @@ class Stack(Module):
     Parameters
     ----------
     convs : list of Module
-        Called as ``layer(view, x)``. The name is that of torch_geometric's
-        models, whose weights have names that begin with it.
+        Called as ``layer(view, x)``, the first with x None where there are no
+        features. The name is that of torch_geometric's models, whose weights
+        have names that begin with it.
     """
 
     def __init__(self, convs, activation=relu, p=0.5):
@@ -29,7 +30,7 @@ class Stack(Module):
 
     def __call__(self, view, x):
         for k, layer in enumerate(self.convs):
-            x = layer(view, dropout(self.activation(x) if k else x, self.p))
+            x = layer(view, x if x is None else dropout(self.activation(x) if k else x, self.p))
         return x
 
 
@@ -54,42 +55,63 @@ def gat(n_in, n_out, model, is_last):
     return GAT(n_in, n_out, heads, dropout=model.attention_dropout), heads * n_out
 
 
+def gatv2(n_in, n_out, model, is_last):
+    """A GATv2 layer and its width: hidden ones of several heads. Local."""
+    heads = 1 if is_last else model.heads
+    return GATv2(n_in, n_out, heads, dropout=model.attention_dropout), heads * n_out
+
+
+def rgcn(n_in, n_out, model, is_last, n_relations):
+    """An RGCN layer and its width. Local."""
+    return RGCN(n_in, n_out, n_relations, n_bases=model.bases, n_blocks=model.blocks), n_out
+
+
 # Another layer becomes a stock model by a function above and a line here.
-KINDS = {"gcn": gcn, "sage": sage, "gin": gin, "gat": gat}
-ACTIVATION_OF = {"gat": "elu"}  # where "auto" is not relu
+KINDS = {"gcn": gcn, "sage": sage, "gin": gin, "gat": gat, "gatv2": gatv2, "rgcn": rgcn}
+ACTIVATION_OF = {"gat": "elu", "gatv2": "elu"}  # where "auto" is not relu
+FEATURELESS = ("rgcn",)  # kinds that do without features
 
 
-def make(model, n_in, n_out):
+def make(model, n_in, n_out, n_relations=0):
     """A stock model. Local.
 
     Parameters
     ----------
     model : hpcmp.nn.config.Model
     n_in, n_out : int
-        Width of features, number of classes.
+        Width of features (None: there are none), number of classes.
+    n_relations : int
+        Of the graph.
 
     Raises
     ------
     ProgramError
-        There is none of that kind.
+        There is none of that kind, or it does not fit.
     """
-    check_kind(model.kind)
+    check_kind(model.kind, n_in is not None)
     layers, width = [], n_in
+    more = {"n_relations": n_relations} if model.kind == "rgcn" else {}
     for k, n in enumerate((*model.hidden, n_out)):
-        layer, width = KINDS[model.kind](width, n, model, k == len(model.hidden))
+        layer, width = KINDS[model.kind](width, n, model, k == len(model.hidden), **more)
         layers.append(layer)
     named = ACTIVATION_OF.get(model.kind, "relu") if model.activation == "auto" else model.activation
     return Stack(layers, ACTIVATIONS[named], model.dropout)
 
 
-def check_kind(kind):
-    """Refuse what is no stock model. Local."""
+def check_kind(kind, has_features=True):
+    """Refuse what is no stock model, or one that needs features without them. Local."""
     if kind not in KINDS:
         raise ProgramError(f"model.kind = {kind!r} is neither one of {', '.join(KINDS)} nor path/to/file.py:name")
+    if not has_features and kind not in FEATURELESS:
+        raise ProgramError(
+            f"model.kind = {kind!r} needs features; name a vertex field in data.features, or use {', '.join(FEATURELESS)}"
+        )
 
 
 def make_own(made, spec, n_in, n_out):
     """A user's model: what a class or function gives for (n_in, n_out). Local.
+
+    n_in is None where there are no features.
 
     Raises
     ------

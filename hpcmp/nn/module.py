@@ -16,7 +16,7 @@ INIT_STEP = 2**62  # an epoch of the draws of first weights, which no training r
 class Module:
     """Layers and parameters, found by their attributes.
 
-    Write ``__init__`` with layers as attributes (or lists of them), and
+    Write ``__init__`` with layers as attributes (or lists and dicts of them), and
     ``__call__(graph, x)``. Weights are drawn when `initialise` is called.
     """
 
@@ -39,7 +39,7 @@ class Module:
         return {name: tensor for tensor, name in found.items()}
 
     def initialise(self, view):
-        """Draw all first weights, functions of seed, name and place. Local."""
+        """Draw all first weights, functions of seed, name and place. Collective."""
         for name, tensor in self.state().items():
             tensor.name = name
             tensor.draw(view, name)
@@ -70,8 +70,16 @@ class Parameter(Tensor):
         fill_uniform(np.int64(view.seed), np.int64(INIT_STEP), np.uint64(_stream(name)), np.int64(0), draws)
         self.data = ((2 * draws - 1) * bound).astype(view.dtype).reshape(shape)
 
+    @property
+    def whole_shape(self):
+        return self.data.shape
+
     def whole(self, values):
         """An array like the parameter, as it would lie on one rank. Collective."""
+        return values
+
+    def mine(self, values):
+        """This rank's share of what `whole` gave. Collective."""
         return values
 
     def digested(self, values):
@@ -96,8 +104,16 @@ class Buffer(Tensor):
         """Begin anew. Local."""
         self.data = np.full(self.data.shape, self.start, view.dtype)
 
+    @property
+    def whole_shape(self):
+        return self.data.shape
+
     def whole(self, values):
         """An array like the buffer, as it would lie on one rank. Collective."""
+        return values
+
+    def mine(self, values):
+        """This rank's share of what `whole` gave. Collective."""
         return values
 
     def digested(self, values):
@@ -109,34 +125,62 @@ class Rows(Parameter):
     """A parameter with a row for every vertex, which lives and is trained where the vertex lives.
 
     Its gradient is the way back of whatever read it: nothing is added up over
-    ranks.
+    ranks. In files its rows lie by ascending id.
 
     Parameters
     ----------
     width : int
     fans : (rows, columns), optional
-        Default: the vertices of the graph, and the width.
+        Default: the vertices of the graph, and the width. None for rows: the
+        vertices of the graph.
     """
 
     def __init__(self, width, fans=None):
         super().__init__((0, width), "glorot", fans)
-        self.row_fans = fans
+        self.row_fans = fans or (None, width)
+        self.n_rows, self.places = None, None  # rows of all ranks; the order of this rank's among them
+
+    def settle(self, view):
+        """Learn which rows lie here. Collective."""
+        graph = view.graph
+        self.view, self.n_vertices, self.n_rows, self.places = view, graph.n_vertices, graph.n_vertices, graph.order
+        self.ids, self.firsts = graph.id[: graph.n_owned], np.zeros(graph.n_owned, np.int64)
 
     def draw(self, view, name):
-        """Begin anew, rows as functions of seed, name and the vertex's id. Local."""
-        self.view, n = view, view.n_owned
-        bound = math.sqrt(6 / sum(self.row_fans or (view.graph.n_vertices, self.data.shape[1])))
-        draws = np.empty((n, self.data.shape[1]))
+        """Begin anew, rows as functions of seed, name and the vertex's id. Collective."""
+        self.settle(view)
+        rows, columns = self.row_fans
+        bound = math.sqrt(6 / ((view.graph.n_vertices if rows is None else rows) + columns))
+        draws = np.empty((len(self.ids), self.data.shape[1]))
         key = np.int64(view.seed), np.int64(INIT_STEP), np.int64(_stream(name))
-        learning.draw_rows(*key, view.graph.id, bound, draws)
+        learning.draw_rows(*key, self.ids, self.firsts, bound, draws)
         self.data = draws.astype(view.dtype)
 
+    def hold(self, rows, n_vertices, places=None):
+        """Have all rows as `whole` gives them, with no graph at hand. Local."""
+        self.data, self.view = rows, None
+        self.n_vertices, self.n_rows = n_vertices, len(rows)
+        self.places = np.arange(n_vertices) if places is None else places
+
+    @property
+    def whole_shape(self):
+        """Of `whole`; None for a number of rows that only a graph tells."""
+        return self.n_rows, self.data.shape[1]
+
+    def all_places(self):
+        """Places of all ranks' rows, ascending: int64. Collective."""
+        return self.places if self.view is None else np.sort(np.concatenate(self.view.comm.allgather(self.places)))
+
     def whole(self, values):
-        """Such rows of all vertices, by id: (n_vertices, width). Collective."""
-        out = np.empty((self.view.graph.n_vertices, values.shape[1]), values.dtype)
-        for order, rows in self.view.comm.allgather((self.view.graph.order, values)):
-            out[order] = rows
-        return out
+        """Such rows of all ranks by their places, so by id: (n_rows, width). Collective."""
+        if self.view is None:
+            return values
+        places, rows = map(np.concatenate, zip(*self.view.comm.allgather((self.places, values)), strict=True))
+        return rows[np.argsort(places)]
+
+    def mine(self, values):
+        """This rank's rows of what `whole` gave. Collective."""
+        return values if self.view is None else values[np.searchsorted(self.all_places(), self.places)]
 
     def digested(self, values):
         """Digest of such rows by ascending id: uint8 (32,). Collective."""
@@ -162,3 +206,12 @@ def _found(value, name):
     elif isinstance(value, list | tuple):
         for k, item in enumerate(value):
             yield from _found(item, f"{name}.{k}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _found(item, f"{name}.{name_of_key(key)}")
+
+
+def name_of_key(key):
+    """A key of a dict of layers as torch_geometric names it. Local."""
+    text = f"<{'___'.join(key)}>" if isinstance(key, tuple) else str(key)
+    return text.replace(".", "#").replace("/", "#")  # a slash would be a group in checkpoints

@@ -9,6 +9,8 @@ order. Edges that go together are those of a part's rows, up to `EDGES_AT_ONCE`,
 import numpy as np
 
 from hpcmp.kernels import gather
+from hpcmp.nn.aggregates import BEST, PLACE, check_aggregate, numbered, place_dtype, share_of_edges
+from hpcmp.nn.channel import ByChannel
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import Tensor, gradients, made, parameters_of
 
@@ -21,13 +23,15 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     Parameters
     ----------
     view : View
-    message : callable (src, dst, edge) -> Tensor (edges, width)
+    message : callable (src, dst, edge) -> Tensor (edges, width), or `by_channel` of one
         Gets ``h`` of senders and of receivers and the fields of the edges, a
         row for each of some edges; uses operations of this package.
     h : Tensor (n_owned, width)
     edge : tuple of str
         Edge fields, a column each.
-    aggregate : "sum" or "mean"
+    aggregate : "sum", "mean", "max" or "min"
+        Of no edges 0. The gradient of a largest or least goes to one edge: of
+        those that have it the first in canonical order.
 
     Raises
     ------
@@ -36,22 +40,29 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
         every rank.
     """
     graph = view.graph
-    if aggregate not in ("sum", "mean"):
-        raise alike(f"aggregate {aggregate!r} is not one of sum, mean")
+    check_aggregate(aggregate)
     absent = [name for name in edge if name not in graph.edge_fields]
     if absent:
         have = ", ".join(graph.edge_fields) or "none"
         raise alike(f"the graph has no edge field {absent[0]!r} (it has: {have})")
+    if isinstance(message, ByChannel):
+        return message.propagate(view, h, aggregate)
     h_local = view.with_ghosts(h.data)
-    share = (1 / np.maximum(graph.in_degree, 1)).astype(h.data.dtype)[:, None] if aggregate == "mean" else None
+    share, is_one = share_of_edges(view, aggregate), aggregate in BEST
     runs = _runs(view, graph)
     probe = message(*Chunk(view, graph, 0, 0).tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
     used, out = parameters_of(probe), view.empty((len(h.data), probe.width), h.data.dtype)
+    best = np.empty(out.shape, place_dtype(graph)) if is_one else None
 
     def forward(p, lo, hi):
         for first, end in runs[p]:
             chunk = Chunk(view, graph, first, end)
-            _sum_edges(chunk, message(*chunk.tensors(h_local, h.data, edge)).data, out[first:end])
+            m = message(*chunk.tensors(h_local, h.data, edge)).data
+            if is_one:
+                m = np.ascontiguousarray(m)
+                gather.best_runs(chunk.ptr, m, aggregate == "max", out[first:end], best[first:end])
+            else:
+                _sum_edges(chunk, m, out[first:end])
 
     view.over_parts(forward)
     if share is not None:
@@ -60,7 +71,7 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     def back(d):
         if share is not None:
             d = d * share
-        turned = view.turned
+        places, turned = numbered(view) if is_one else (None, view.turned)
         dh = np.zeros_like(h.data)
         leaves = [np.zeros((view.n_parts, *p.shape), h.data.dtype) for p in used]
 
@@ -68,7 +79,7 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
             for first, end in runs[p]:
                 chunk = Chunk(view, graph, first, end)
                 src, dst, e = chunk.tensors(h_local, h.data, edge)
-                found = gradients(message(src, dst, e), d[chunk.rows])
+                found = gradients(message(src, dst, e), _of_edges(chunk.rows, d, best, places, chunk))
                 if dst in found:
                     _sum_edges(chunk, found[dst], dh[first:end])
                 for leaf, parameter in zip(leaves, used, strict=True):
@@ -82,12 +93,14 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
                 view.with_ghosts(d, turned),
                 _runs(view, turned),
             )
+            won, where = (view.with_ghosts(best, turned), turned.edge_fields[PLACE]) if is_one else (None, None)
 
             def senders(p, lo, hi):
                 for first, end in turned_runs[p]:
                     chunk = Chunk(view, turned, first, end)
                     dst, src, e = chunk.tensors(h_turned, h.data, edge)
-                    found = gradients(message(src, dst, e), d_turned[chunk.sources])
+                    given = _of_edges(chunk.sources, d_turned, won, where, chunk)
+                    found = gradients(message(src, dst, e), given)
                     if src in found:
                         mine = np.empty_like(dh[first:end])
                         _sum_edges(chunk, found[src], mine)
@@ -148,6 +161,13 @@ class Chunk:
     def tree_sum(self, leaves):
         """What this chunk alone gives; its part's sum goes on from there. Local."""
         return leaves[0]
+
+
+def _of_edges(rows, d, best, places, chunk):
+    """The gradient of each edge of a chunk: that of its receiver, 0 where another edge's message was taken."""
+    if best is None:
+        return d[rows]
+    return np.where(best[rows] == places[chunk.at, None], d[rows], d.dtype.type(0))
 
 
 def _sum_edges(chunk, m, out):

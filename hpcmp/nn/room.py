@@ -38,7 +38,7 @@ def refuse_what_cannot_fit(graph, data, begin, what):
     held = room.bytes_of(room.held_rates(graph), room.counts_of(graph))
     needed = bytes_to_train(graph, data, begin)
     if all(graph.comm.allgather(needed is not None)):
-        x_bytes = data.x.data.nbytes  # there already
+        x_bytes = 0 if data.x is None else data.x.data.nbytes  # there already
         room.refuse_what_cannot_fit(
             graph.comm, f"training {what} takes about", max(needed - x_bytes, 0), held + x_bytes
         )
@@ -51,7 +51,7 @@ def bytes_to_train(graph, data, begin):
     """
     try:
         _weigh(graph, data, begin, 16, 1)  # what is imported, compiled and kept once
-        (base, rows), (more_rows, _), (more_edges, _) = (
+        (base, rows, leaf), (more_rows, *_), (more_edges, *_) = (
             _weigh(graph, data, begin, n, degree)
             for n, degree in ((PROBE, DEGREE), (2 * PROBE, DEGREE), (PROBE, 2 * DEGREE))
         )
@@ -63,20 +63,13 @@ def bytes_to_train(graph, data, begin):
     found = vertex * graph.n_owned + edge * graph.n_in + rest
     if graph.comm.size > 1:  # on one rank rows need no copy beside ghosts
         found += rows * graph.n_local
-    return int(found) + _leaves(data, begin)
-
-
-def _leaves(data, begin):
-    """Bytes of a gradient of each part, of the largest parameter, more than those of one part."""
-    training = begin(_ring(data, None, 16, 1))
-    largest = max((p.data.nbytes for p in training.parameters.values() if p.view is None), default=0)
-    return largest * max(data.view.n_parts - 1, 0)
+    return int(found) + leaf * max(data.view.n_parts - 1, 0)
 
 
 class _Counting(View):
-    """A view that counts the bytes of a row that travel to ghosts in an epoch."""
+    """A view that counts the bytes of a row that travel to ghosts in an epoch, and of what parts add up at once."""
 
-    row_bytes = 0
+    row_bytes, leaf_bytes = 0, 0
 
     def with_ghosts(self, x, graph=None):
         self.row_bytes += room.row_width(x)
@@ -86,9 +79,13 @@ class _Counting(View):
         self.row_bytes += room.row_width(x)
         return super().aggregate(x, call, graph)
 
+    def tree_sum(self, leaves):
+        self.leaf_bytes = max(self.leaf_bytes, leaves.nbytes)
+        return super().tree_sum(leaves)
+
 
 def _weigh(graph, data, begin, n, degree):
-    """(bytes at the peak, bytes of a row that travel in an epoch) of a training on a ring."""
+    """(bytes at the peak, of a row that travel in an epoch, of the largest sum over a part) of a training on a ring."""
     ring = _ring(data, graph, n, degree)
     gc.collect()
     was_on = tracemalloc.is_tracing()
@@ -97,20 +94,19 @@ def _weigh(graph, data, begin, n, degree):
     try:
         before = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
-        x = ring.view.tensor(np.ones((n, data.x.width), data.x.data.dtype))
+        x = None if data.x is None else ring.view.tensor(np.ones((n, data.n_in), data.x.data.dtype))
         training = begin(Data(ring.view, x, ring.labels, ring.masks, ring.n_out))
         training.epoch()
         ring.view.row_bytes = 0
         training.epoch()
-        return tracemalloc.get_traced_memory()[1] - before, ring.view.row_bytes
+        return tracemalloc.get_traced_memory()[1] - before, ring.view.row_bytes, ring.view.leaf_bytes
     finally:
         if not was_on:
             tracemalloc.stop()
 
 
 def _ring(data, graph, n, degree):
-    """A ring of n vertices that hear so many before them, with labels like the data's."""
-    graph = graph or data.view.graph
+    """A ring of n vertices that hear so many before them, with labels like the data's, without features."""
     gids = np.arange(n)
     columns = {
         "src": ((gids[:, None] + 1 + np.arange(degree)) % n).reshape(-1).astype(number_dtype(n)),
@@ -126,4 +122,4 @@ def _ring(data, graph, n, degree):
     labels = np.zeros((n, *data.labels.shape[1:]), data.labels.dtype)
     labels[::2] = 1 if labels.ndim > 1 or data.n_out > 1 else 0  # of both kinds, as metrics want
     masks = {split: np.ones(n, np.bool_) for split in data.masks}
-    return Data(view, view.tensor(np.ones((n, data.x.width), data.x.data.dtype)), labels, masks, data.n_out)
+    return Data(view, None, labels, masks, data.n_out)

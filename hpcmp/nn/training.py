@@ -21,7 +21,6 @@ from hpcmp.nn.optim import hears
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import backward
 from hpcmp.nn.tasks import Vertices
-from hpcmp.nn.view import View
 
 COUNTS = ("halo_rows", "halo_bytes")
 
@@ -211,8 +210,13 @@ class Training:
         final = self.final_weights
         for name, t in self.kept.items():
             t.data = final[name]
-        self.history.digest = digest_of({name: t.digested(final[name]) for name, t in self.kept.items()})
+        self.history.digest = self.digest()
         return self.history
+
+    def digest(self):
+        """Digest of the final weights: 64 hex digits. Collective."""
+        final = self.final_weights
+        return digest_of({name: t.digested(final[name]) for name, t in self.kept.items()})
 
 
 def run_epochs(training, epochs, *, patience=0, progress=None, after=None, every_s=5.0):
@@ -249,8 +253,15 @@ def evaluate(model, data, epoch=0, task=None):
     return (task or Vertices()).evaluate(data, model(data.view, data.x))
 
 
-def apply(model, graph, features, normalize, n_in, threads=1):
+def apply(model, view, features, normalize, n_in):
     """What a model with weights gives for every vertex. Collective.
+
+    Parameters
+    ----------
+    features : str
+        A vertex field; empty: none.
+    n_in : int
+        Width of the features that it was trained with.
 
     Returns
     -------
@@ -263,10 +274,9 @@ def apply(model, graph, features, normalize, n_in, threads=1):
     ProgramError
         The graph has no such features. Raised on every rank.
     """
-    view = View(graph, threads)
-    x = load_features(view, features, normalize)
+    x = load_features(view, features, normalize) if features else None
     with together(view.comm):
-        if x.width != n_in:
+        if x is not None and x.width != n_in:
             raise ProgramError(f"the features {features!r} are {x.width} wide, the model was trained with {n_in}")
     view.begin(0, False)
     logits = model(view, x).data

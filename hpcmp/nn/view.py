@@ -36,6 +36,7 @@ class View:
 
     def __init__(self, graph, threads=1, seed=0, dtype=np.float32):
         self.graph, self.comm, self.seed, self.dtype = graph, graph.comm, int(seed), np.dtype(dtype)
+        self.digest = graph.digest  # of the graph as it was given, whatever `use` brings
         self.threads = jit.Threads(threads)
         first = int(graph.rank_parts[graph.comm.rank])
         last = int(graph.rank_parts[graph.comm.rank + 1])
@@ -99,8 +100,10 @@ class View:
         return out
 
     def over_rows(self, call, graph=None):
-        """call(rows, lo, hi) for ranges of all owned rows, by threads. Local."""
-        graph, rows = graph or self.graph, self.everyone
+        """call(rows, lo, hi) for ranges of all rows with in-edges, by threads. Local."""
+        graph = graph or self.graph
+        n = len(graph.in_ptr) - 1  # not of vertices alone: see hpcmp.nn.relations
+        rows = self.everyone if n == self.n_owned else np.arange(n, dtype=LID)
         chunks = self._chunks(id(graph), graph.in_ptr, rows)
         self.threads.run(lambda lo, hi: call(rows, lo, hi), chunks)
 

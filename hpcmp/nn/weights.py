@@ -13,9 +13,10 @@ import numpy as np
 from hpcmp.comm import raise_together
 from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
 from hpcmp.io.h5 import check_is_file
-from hpcmp.nn.layers import GAT, GCN, GIN, SAGE, Linear
-from hpcmp.nn.module import Buffer, Module, Parameter
+from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear
+from hpcmp.nn.module import Buffer, Module, Parameter, name_of_key
 from hpcmp.nn.norms import BatchNorm, LayerNorm
+from hpcmp.nn.relations import RelationRows
 
 # How an array of ours is another's, and back.
 TURNED = (lambda a: a.T, lambda a: a.T)
@@ -23,8 +24,37 @@ FLAT = (lambda a: a.reshape(-1), lambda a: a.reshape(1, -1))
 HEADS = (lambda a: a[None], lambda a: a[0])
 SAME = (lambda a: a, lambda a: a)
 
+
+def relational(layer):
+    """How the weight of an RGCN is theirs, and back. Collective.
+
+    Theirs is (n_in, n_out) for each relation or basis. Without features n_in is the vertices by id; rows that nobody hears are 0.
+    """
+    weight, n_out = layer.weight, layer.n_out
+    if layer.n_blocks:
+        n = layer.n_blocks
+        shape = layer.n_relations, n, layer.n_in // n, n_out // n
+        return lambda a: a.reshape(shape), lambda a: a.reshape(weight.shape)
+    if layer.n_in is not None:
+        return SAME
+    if not isinstance(weight, RelationRows):
+        return (
+            lambda a: a.reshape(len(a), -1, n_out).transpose(1, 0, 2),
+            lambda a: a.transpose(1, 0, 2).reshape(a.shape[1], -1),
+        )
+    at = weight.all_places()[None] // [[1], [layer.n_relations]]
+    at[0] %= layer.n_relations
+
+    def there(a):
+        out = np.zeros((layer.n_relations, weight.n_vertices, n_out), a.dtype)
+        out[tuple(at)] = a
+        return out
+
+    return there, lambda a: a[tuple(at)]
+
+
 # Layer -> name of ours -> (name of theirs, how). A layer inside is named by its own line: "lin" of Linear is
-# lin.weight and lin.bias. A layer that comes later gets a line here.
+# lin.weight and lin.bias. How may be a function of the layer. A layer that comes later gets a line here.
 NAMES = {
     Linear: {"weight": ("weight", TURNED), "bias": ("bias", FLAT)},
     GCN: {"weight": ("lin.weight", TURNED), "bias": ("bias", FLAT)},
@@ -36,6 +66,13 @@ NAMES = {
         "target": ("att_dst", HEADS),
         "bias": ("bias", FLAT),
     },
+    GATv2: {
+        "source": ("lin_l", None),
+        "target": ("lin_r", None),
+        "attention": ("att", HEADS),
+        "bias": ("bias", FLAT),
+    },
+    RGCN: {"weight": ("weight", relational), "bias": ("bias", FLAT)},
     LayerNorm: {"weight": ("weight", FLAT), "bias": ("bias", FLAT)},
     BatchNorm: {name: (name, FLAT) for name in ("weight", "bias", "running_mean", "running_var")},
 }
@@ -45,7 +82,13 @@ NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the 
 class _Number:
     """A number of a layer, as if it were a parameter."""
 
-    shape = (1,)
+    shape = whole_shape = (1,)
+
+    def whole(self, values):
+        """The same. Local."""
+        return values
+
+    mine = whole
 
     def __init__(self, owner, name):
         self.owner, self.name = owner, name
@@ -60,17 +103,21 @@ class _Number:
 
 
 def names(model):
-    """Name of theirs -> (parameter or buffer, how) of all: dict. Local."""
+    """Name of theirs -> (parameter or buffer, how) of all: dict. Collective."""
     return dict(_walk(model, ""))
 
 
 def state_of(model):
-    """Weights as torch_geometric has them: dict of str to array. Local."""
-    return {name: np.ascontiguousarray(there(p.data)) for name, (p, (there, _)) in names(model).items()}
+    """Weights as torch_geometric has them: dict of str to array. Collective.
+
+    Only rows of vertices are brought from other ranks: a model without is
+    alike on all of them.
+    """
+    return {name: np.ascontiguousarray(there(p.whole(p.data))) for name, (p, (there, _)) in names(model).items()}
 
 
 def load(model, arrays, path="the file"):
-    """Give a model the weights that `state_of` would. Local.
+    """Give a model the weights that `state_of` would. Collective.
 
     Raises
     ------
@@ -83,12 +130,12 @@ def load(model, arrays, path="the file"):
         has = "has no" if odd[0] in wanted else "has a"
         raise ProgramError(f"{path} {has} weight {odd[0]!r}; the model needs {', '.join(wanted)}")
     for name, (p, (there, back)) in wanted.items():
-        shape = there(p.data).shape
+        shape = there(p.whole(p.data)).shape
         if arrays[name].shape != shape:
             raise ProgramError(f"{path}: {name} is {arrays[name].shape}; the model needs {shape}")
         if not np.isfinite(arrays[name]).all():
             raise ProgramError(f"{path}: {name} holds what is no number")
-        p.data = np.ascontiguousarray(back(arrays[name])).astype(p.data.dtype).reshape(p.shape)
+        p.data = p.mine(np.ascontiguousarray(back(arrays[name])).astype(p.data.dtype).reshape(p.whole_shape))
 
 
 def read(comm, path):
@@ -110,7 +157,7 @@ def read(comm, path):
 
 
 def to_bytes(model, facts):
-    """A model's weights as the bytes of a safetensors file. Local.
+    """A model's weights as the bytes of a safetensors file. Collective.
 
     Parameters
     ----------
@@ -141,7 +188,7 @@ def _walk(owner, prefix):
     table = NAMES.get(type(owner), {})
     for name, value in vars(owner).items():
         theirs, how = table.get(name, (name, None))
-        yield from _found(value, f"{prefix}{theirs}", how or SAME)
+        yield from _found(value, f"{prefix}{theirs}", how(owner) if callable(how) else how or SAME)
     for name, theirs in NUMBERS.get(type(owner), {}).items():
         if not isinstance(getattr(owner, name), Parameter):
             yield f"{prefix}{theirs}", (_Number(owner, name), SAME)
@@ -155,3 +202,6 @@ def _found(value, name, how):
     elif isinstance(value, list | tuple):
         for k, item in enumerate(value):
             yield from _found(item, f"{name}.{k}", how)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _found(item, f"{name}.{name_of_key(key)}", how)

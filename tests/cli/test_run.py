@@ -1,4 +1,4 @@
-"""`hpcmp run`: what it prints, writes and takes, on 1, 2 and 3 ranks."""
+"""`hpcmp run`: what it prints, writes and takes, on 1 and 3 ranks."""
 
 import functools
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from hpcmp import analysis
 
-RANKS = (1, 2, 3)
+RANKS = (1, 3)
 KEYS = {  # DESIGN.md, section 8
     "program",
     "params",
@@ -137,7 +137,7 @@ def test_answers_do_not_depend_on_ranks(said, name):
         {k: v for k, v in strict(said(ranks)[name]).items() if k in ("steps", "values", "digest", "converged")}
         for ranks in RANKS
     ]
-    assert kept[0] == kept[1] == kept[2]
+    assert kept[0] == kept[1]
 
 
 @ranks

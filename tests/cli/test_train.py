@@ -26,6 +26,11 @@ VARIED = {  # name -> settings
     "pool": ["--set", "model.kind=sage", "--set", "model.aggregate=pool", "--set", "model.hidden=[5, 4]"],
     "gin": ["--set", "model.kind=gin", "--set", "train.optimizer=sgd", "--set", "train.momentum=0.9"],
     "gat": ["--set", "model.kind=gat", "--set", "model.heads=2"],
+    "gatv2": ["--set", "model.kind=gatv2", "--set", "model.heads=2"],
+    "rgcn": ["--set", "model.kind=rgcn", "--set", "model.bases=2"],
+    "rgcn, blocks": ["--set", "model.kind=rgcn", "--set", "model.blocks=3", "--set", "model.hidden=6"],
+    "rgcn, rows": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "train.select=best"],
+    "rgcn, rows, bases": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "model.bases=2"],
     "own": ["--set", "model.kind=@models.py:Net"],
     "function": ["--set", "model.kind=@models.py:deep"],
     "plateau": [
@@ -46,6 +51,11 @@ def files(tmp_path_factory):
     return learning.make(tmp_path_factory.mktemp("learning"))
 
 
+def graph_of(name):
+    """The file of a training's graph."""
+    return "kinds.h5" if name.startswith("rgcn") else "g.h5"
+
+
 def train(files, output, *options, graph="g.h5"):
     options = [str(option).replace("@", f"{files}/") for option in options]
     return ["train", files / "config.toml", files / graph, "-o", output, *options]
@@ -58,7 +68,9 @@ def said(files, tmp_path_factory):
     @functools.cache
     def on(ranks):
         folder = tmp_path_factory.mktemp(f"train-{ranks}-")
-        commands = [train(files, folder / name, *options, "--json") for name, options in VARIED.items()]
+        commands = [
+            train(files, folder / name, *options, "--json", graph=graph_of(name)) for name, options in VARIED.items()
+        ]
         texts = jobs.run_commands(ranks, commands, folder, timeout=200)
         return folder, dict(zip(VARIED, map(json.loads, texts), strict=True))
 
@@ -127,38 +139,69 @@ def accuracy(files, path, split):
     return np.mean(right)
 
 
-@pytest.mark.parametrize("name", ["gcn", "own", "gat"])
-def test_infer_gives_the_classes_that_training_ended_with(said, files, tmp_path, name):
+INFERRED = ("gcn", "own", "gat", "rgcn", "rgcn, rows", "rgcn, rows, bases")
+STOPPED = ("gcn", "gin", "best", "plateau", "rgcn, rows")
+
+
+@pytest.fixture(scope="session")
+def inferred(said, files, tmp_path_factory):
+    """``inferred(ranks)``: folder, and name -> what `hpcmp infer --json` printed."""
+
+    @functools.cache
+    def on(ranks):
+        folder = tmp_path_factory.mktemp(f"infer-{ranks}-")
+        words = [["infer", said(3)[0] / name, files / graph_of(name), "--logits", "--json"] for name in INFERRED]
+        commands = [[*w, "-o", folder / f"{name}.h5"] for w, name in zip(words, INFERRED, strict=True)]
+        texts = jobs.run_commands(ranks, commands, folder)
+        return folder, dict(zip(INFERRED, map(json.loads, texts), strict=True))
+
+    return on
+
+
+@pytest.mark.parametrize("name", INFERRED)
+def test_infer_gives_the_classes_that_training_ended_with(said, inferred, files, name):
     folder, printed = said(3)
-    digests = set()
+    history = analysis.open(folder / name / "history.h5")
+    best = printed[name]["values"]["best_epochs"][0] if name == "rgcn, rows" else 11
     for ranks in RANKS:
-        out = tmp_path / f"{ranks}.h5"
-        commands = [["infer", folder / name, files / "g.h5", "--logits", "-o", out, "--json"]]
-        facts = json.loads(jobs.run_commands(ranks, commands, tmp_path)[0])
-        digests.add(facts["digest"])
+        out = inferred(ranks)[0] / f"{name}.h5"
         found = analysis.open(out)
         assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
-        history = analysis.open(folder / name / "history.h5")
-        assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][11])
-    assert len(digests) == 1
+        assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][best])
+    assert len({inferred(ranks)[1][name]["digest"] for ranks in RANKS}) == 1
 
 
-@pytest.mark.parametrize("name", ["gcn", "gin", "best", "plateau"])
+@pytest.fixture(scope="session")
+def resumed(files, tmp_path_factory):
+    """``resumed(first, then)``: folder, and name -> what was printed, twice, by those that went on."""
+
+    @functools.cache
+    def on(first, then):
+        folder = tmp_path_factory.mktemp(f"resumed-{first}-{then}-")
+        # stopped in the midst of a period of checkpoints; with two seeds, in the second
+        told = {
+            name: functools.partial(train, files, folder / name, *VARIED[name], graph=graph_of(name))
+            for name in STOPPED
+        }
+        begun = [told[name]("--set", "train.epochs=5") for name in STOPPED]
+        jobs.run_commands(first, begun, folder)
+        (folder / "gcn" / "checkpoint-1.h5").unlink()
+        again = [told[name]("--resume", "--json") for name in STOPPED]
+        texts = iter(jobs.run_commands(then, [command for command in again for _ in range(2)], folder))
+        return folder, {name: [json.loads(next(texts)) for _ in range(2)] for name in STOPPED}
+
+    return on
+
+
+@pytest.mark.parametrize("name", STOPPED)
 @pytest.mark.parametrize("first, then", [(1, 3), (3, 1)])
-def test_a_stopped_training_goes_on_with_the_same_bits(said, files, tmp_path, name, first, then):
-    options = VARIED[name]
-    # stopped in the midst of a period of checkpoints; with two seeds, in the second
-    jobs.run_commands(first, [train(files, tmp_path / "run", *options, "--set", "train.epochs=5")], tmp_path)
-    if "train.seeds=2" in options:
-        (tmp_path / "run" / "checkpoint-1.h5").unlink()
-    again = train(files, tmp_path / "run", *options, "--resume", "--json")
-    texts = jobs.run_commands(then, [again, again], tmp_path)
-    for text in texts:  # the second time there is nothing left to do
-        facts = json.loads(text)
+def test_a_stopped_training_goes_on_with_the_same_bits(said, resumed, name, first, then):
+    folder, printed = resumed(first, then)
+    for facts in printed[name]:  # the second time there is nothing left to do
         assert facts["values"]["digests"] == said(1)[1][name]["values"]["digests"]
         assert facts["metrics"] == said(1)[1][name]["metrics"]
     whole = analysis.open(said(1)[0] / name / "history.h5")
-    found = analysis.open(tmp_path / "run" / "history.h5")
+    found = analysis.open(folder / name / "history.h5")
     for column in ("seed", "epoch", "loss", "val_loss" if name == "plateau" else "val_accuracy"):
         assert np.array_equal(found[column], whole[column])
 
@@ -212,9 +255,12 @@ def test_other_code_of_a_model_is_refused_unless_it_does_not_matter(files, tmp_p
 
 
 @pytest.mark.parametrize("first, then", [(3, 1), (1, 3)])
-def test_a_killed_training_goes_on_with_the_same_bits(files, tmp_path, first, then):
+@pytest.mark.parametrize("name", ["gcn", "rgcn, rows"])
+def test_a_killed_training_goes_on_with_the_same_bits(files, tmp_path, name, first, then):
     run, job = tmp_path / "run", uuid.uuid4().hex
-    argv = train(files, run, "--set", f"train.epochs={LONG}")
+    told = functools.partial(train, files, graph=graph_of(name))
+    options = [*VARIED[name], "--set", "train.seeds=1"]
+    argv = told(run, *options, "--set", f"train.epochs={LONG}")
     env = launching.environment({launching.JOB: job})
     command = launching.command(None if first == 1 else first, "-m", "hpcmp", *argv)
     process = subprocess.Popen(
@@ -230,9 +276,9 @@ def test_a_killed_training_goes_on_with_the_same_bits(files, tmp_path, first, th
         process.wait()
     assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL, 137, 9)
     epochs = analysis.open(path).n_epochs + 6
-    more = ["--set", f"train.epochs={epochs}", "--json"]
-    resumed = jobs.run_commands(then, [train(files, run, *more, "--resume")], tmp_path)
-    whole = jobs.run_commands(then, [train(files, tmp_path / "whole", *more)], tmp_path)
+    more = [*options, "--set", f"train.epochs={epochs}", "--json"]
+    resumed = jobs.run_commands(then, [told(run, *more, "--resume")], tmp_path)
+    whole = jobs.run_commands(then, [told(tmp_path / "whole", *more)], tmp_path)
     assert json.loads(resumed[0])["digest"] == json.loads(whole[0])["digest"]
     assert not list(run.glob(".*"))
 
@@ -249,9 +295,15 @@ REFUSED = {  # name -> (options of a train, what the message says)
     "a model that fails": (["--set", "model.kind=@models.py:broken"], "ValueError: no such width"),
     "what gives no model": (["--set", "model.kind=@models.py:nothing"], "gives a int"),
     "what is no model": (["--set", "model.kind=@models.py:number"], "is a int; a Module class"),
-    "an unknown field": (["--set", "data.features=y"], "no vertex field 'y'", "label"),
+    "an unknown field": (["--set", "data.features=y"], "no vertex field 'y'", "label", 'features = ""'),
     "labels that are no classes": (["--set", "data.labels=x"], "'x' are float32 x 12; one class number"),
     "a field that is no split": (["--set", "data.split=x"], "the split 'x' is no field of the texts train, val, test"),
+    "no relations": (["--set", "model.kind=rgcn"], "RGCN needs a graph with relations, this one has none"),
+    "no features": (["--set", "data.features="], "'gcn' needs features; name a vertex field in data.features, or use"),
+    "no features for a model of one's own": (
+        ["--set", "data.features=", "--set", "model.kind=@models.py:Net"],
+        r"\(n_in, n_out\) = \(None, 3\)",
+    ),
     "no threads": (["--threads", "0"], "--threads 0"),
     "a folder that holds a training": ([], "--resume", "--force"),
     "another model": (["--resume", "--set", "model.hidden=[6]"], r"model\.hidden is \[5\] there and \[6\] here"),
@@ -281,7 +333,9 @@ def refused(files, tmp_path_factory):
     @functools.cache
     def on(ranks):
         folder = tmp_path_factory.mktemp(f"refused-{ranks}-")
-        runs = {name: folder / f"run-{k}" for k, name in enumerate([*REFUSED, "parts", "graph", "damaged", "infer"])}
+        runs = {
+            name: folder / f"run-{k}" for k, name in enumerate([*REFUSED, "parts", "graph", "damaged", "infer", "rows"])
+        }
         short = ["--set", "train.epochs=1"]
         known = (
             "a folder that holds a training",
@@ -293,6 +347,8 @@ def refused(files, tmp_path_factory):
             "damaged",
         )
         jobs.run_commands(ranks, [train(files, runs[name], *short) for name in known], folder)
+        rows = [*VARIED["rgcn, rows"], *short]
+        jobs.run_commands(ranks, [train(files, runs["rows"], *rows, graph="kinds.h5")], folder)
         with open(runs["damaged"] / "checkpoint-0.h5", "r+b") as file:
             file.seek(first_weight(runs["damaged"] / "checkpoint-0.h5"))
             file.write(b"\x01\x02")
@@ -304,6 +360,7 @@ def refused(files, tmp_path_factory):
         commands["graph"] = ["train", files / "config.toml", folder / "other" / "g.h5", "-o", runs["graph"], "--resume"]
         commands["damaged"] = train(files, runs["damaged"], "--resume")
         commands["infer"] = ["infer", folder, files / "g.h5", "-o", folder / "out.h5"]
+        commands["rows"] = ["infer", runs["rows"], files / "five.h5", "-o", folder / "out.h5"]
         outcomes = jobs.outcomes_of(ranks, list(commands.values()), folder, timeout=200)
         return runs, dict(zip(commands, outcomes, strict=True))
 
@@ -322,6 +379,7 @@ MORE = {
     "parts": ("cut into other parts", "--force"),
     "graph": (r"graph with digest \w{12}\.\.\., this one has",),
     "damaged": ("it is damaged",),
+    "rows": ("learned rows of the vertices of the graph it was trained on; this is another",),
     "infer": ("holds no checkpoint", "hpcmp train"),
 }
 
@@ -366,3 +424,17 @@ def test_files_of_training_are_known_to_info_and_refused_elsewhere(said):
     assert "convs.0.weight 12 x 5" in texts[1]
     with pytest.raises(FormatError, match="hpcmp-history"):
         analysis.open(run / "history.h5", analysis.ROWS)
+
+
+# ---------------------------------------------------------------- the data folder
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_people_of_aifb_are_told_apart(data, tmp_path, ranks):
+    graph, inputs = tmp_path / "aifb.h5", data / "aifb"
+    words = ["--reverse-relations", "--train", inputs / "trainingSet.tsv", "--test", inputs / "testSet.tsv"]
+    convert = ["convert", inputs / "aifb_stripped.nt.gz", *words, "--key", "person", "--label", "label_affiliation"]
+    learn = ["train", launching.ROOT / "examples" / "aifb.toml", graph, "--set", "train.seeds=10", "--json"]
+    said = jobs.run_commands(ranks, [[*convert, "-o", graph], learn], tmp_path)[1]
+    facts = json.loads(said)
+    assert facts["steps"] == 500 and facts["metrics"]["test_accuracy"]["mean"] >= 0.94

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 from building import build
 from graphs import GRAPHS
+from learned_types import KEYS, TYPES, typed_view
 from mpi4py import MPI
 
 from hpcmp import nn
+from hpcmp.graph import with_edge_field
+from hpcmp.nn import weights
 from hpcmp.nn.tape import backward
 
+if MPI.COMM_WORLD.size > 1:  # all here is of one rank: importing torch on many takes seconds for nothing
+    pytest.skip("these run on one rank", allow_module_level=True)
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pyg = pytest.importorskip("torch_geometric.nn", reason="torch_geometric is not installed")
 
@@ -127,6 +132,109 @@ def test_results_and_gradients_are_theirs(pair, name):
     assert close(x.grad, t.grad)
     for parameter, mine, transpose in copied_pairs:
         assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+RELATIONAL = {  # name -> (width of features, of results, options)
+    "features": (WIDTH, 4, {}),
+    "narrower": (WIDTH, 1, {}),
+    "bases": (WIDTH, 4, {"n_bases": 2}),
+    "bases, narrower": (WIDTH, 2, {"n_bases": 2}),
+    "blocks": (WIDTH, 4, {"n_blocks": 2}),
+    "featureless": (None, 4, {}),
+    "featureless, bases": (None, 4, {"n_bases": 2}),
+}
+
+
+@pytest.mark.parametrize("layer", RELATIONAL)
+@pytest.mark.parametrize("name", ["undirected", "random", "double_edge"])
+def test_results_and_gradients_of_relations_are_theirs(layer, name):
+    kind = np.arange(len(GRAPHS[name].src)) % 4 // 2 * 2  # of three relations one has no edge
+    graph = build(MPI.COMM_SELF, GRAPHS[name], n_parts=3, relation=kind, relations=("a", "b", "c"))
+    n_in, n_out, more = RELATIONAL[layer]
+    view, ours = nn.View(graph), nn.RGCN(n_in, n_out, 3, **more)
+    theirs = pyg.RGCNConv(n_in or graph.n_owned, n_out, 3, more.get("n_bases"), more.get("n_blocks"))
+    ours.initialise(view)
+    ours.bias.data = ours.bias.data + np.float32(0.1)
+    theirs.load_state_dict({k: torch.from_numpy(a.copy()) for k, a in weights.state_of(ours).items()})
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = (nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()) if n_in else (None, None)
+    # vertices by ascending id, as weights of theirs have them
+    order, rows = graph.order, graph.in_rows()
+    edges = torch.from_numpy(np.stack((order[graph.in_src.astype(np.int64)], order[rows])))
+    if n_in:
+        edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), rows)))
+    out, expected = ours(view, x), theirs(t, edges, torch.from_numpy(graph.relation.astype(np.int64)))
+    expected = expected if n_in else expected[torch.from_numpy(order)]
+    assert close(out.data, expected)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert x is None or close(x.grad, t.grad)
+    for p in ours.parameters().values():
+        p.data = p.grad
+    found = weights.state_of(ours)
+    for key, parameter in theirs.named_parameters():
+        assert close(found[key], parameter.grad), key
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean", "max"])
+@pytest.mark.parametrize("name", ["undirected", "random", "all_edges_on_one_rank", "reciprocal"])
+def test_messages_by_a_network_of_the_edge_are_theirs(aggregate, name):
+    graph = build(MPI.COMM_SELF, GRAPHS[name], n_parts=3)
+    weight = np.cos(np.arange(graph.n_in) * 1.3)  # no ties, as theirs would share a gradient
+    view = nn.View(with_edge_field(graph, "weight", weight))
+    ours = nn.NNConv(WIDTH, 4, nn.Linear(1, 4 * WIDTH), ("weight",), aggregate)
+    inner = torch.nn.Linear(1, 4 * WIDTH)
+    theirs = pyg.NNConv(WIDTH, 4, inner, aggr={"sum": "add"}.get(aggregate, aggregate))
+    ours.initialise(view)
+    for p in (ours.network.bias, ours.own.bias):
+        p.data = p.data + np.float32(0.1)
+    pairs = [
+        copied(inner.weight, ours.network.weight),
+        copied(inner.bias, ours.network.bias),
+        copied(theirs.lin.weight, ours.own.weight),
+        copied(theirs.bias, ours.own.bias),
+    ]
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), graph.in_rows())))
+    out, expected = ours(view, x), theirs(t, edges, torch.from_numpy(weight.astype(np.float32)[:, None]))
+    assert close(out.data, expected)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    backward(out, d)
+    expected.backward(torch.from_numpy(d))
+    assert close(x.grad, t.grad)
+    for parameter, mine, transpose in pairs:
+        assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "mean", "max"])
+def test_layers_of_relations_are_theirs(aggregate):
+    view = typed_view(MPI.COMM_SELF, np.float32)
+    graph, code = view.graph, view.graph.vertex_fields["type"]
+    ours = nn.HeteroConv({key: nn.SAGE(WIDTH, 4) for key in KEYS}, aggregate)
+    theirs = pyg.HeteroConv({key: pyg.SAGEConv((WIDTH, WIDTH), 4) for key in KEYS}, aggr=aggregate)
+    ours.initialise(view)
+    state = {name: torch.from_numpy(a) for name, a in weights.state_of(ours).items()}
+    theirs.load_state_dict(state)  # under their names
+    data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
+    x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
+    place, edges = np.zeros(graph.n_owned, np.int64), {}
+    for k in range(len(TYPES)):
+        place[code == k] = np.arange((code == k).sum())
+    for source, name, receiver in KEYS:
+        e = graph.relation == graph.relations.index(name)
+        edges[source, name, receiver] = torch.from_numpy(np.stack((place[graph.in_src[e]], place[graph.in_rows()[e]])))
+    rows_of = {name: np.flatnonzero(code == k) for k, name in enumerate(TYPES)}
+    out, expected = ours(view, x), theirs({name: t[r] for name, r in rows_of.items()}, edges)
+    d = np.cos(np.arange(out.data.size) * 0.9).reshape(out.shape).astype(np.float32)
+    total = sum((expected[name] * torch.from_numpy(d[r])).sum() for name, r in rows_of.items())
+    assert all(close(out.data[r], expected[name]) for name, r in rows_of.items())
+    backward(out, d)
+    total.backward()
+    assert close(x.grad, t.grad)
+    for name, (p, (there, _)) in weights.names(ours).items():
+        assert close(there(p.grad), theirs.get_parameter(name).grad), name
 
 
 ACTIVATIONS = {

@@ -5,6 +5,7 @@ import pytest
 from hpcmp.errors import ProgramError
 from hpcmp.nn import config, models
 from hpcmp.nn.config import from_tables
+from hpcmp.nn.module import Rows
 
 
 def test_defaults_hold_where_nothing_is_said():
@@ -67,7 +68,20 @@ def test_a_stock_model_has_the_layers_its_configuration_says():
     assert [(c.weight.shape, c.heads) for c in found.convs] == [((10, 24), 3), ((24, 12), 3), ((12, 7), 1)]
     assert found.activation is models.elu
     for kind in models.KINDS:
-        stack = models.make(from_tables({"model": {"kind": kind, "hidden": []}}).model, 10, 7)
+        stack = models.make(from_tables({"model": {"kind": kind, "hidden": []}}).model, 10, 7, 3)
         assert len(stack.convs) == 1
     with pytest.raises(ProgramError, match=r"'gnn' is neither one of gcn, sage"):
         models.make(from_tables({"model": {"kind": "gnn"}}).model, 10, 7)
+
+
+def test_a_model_of_relations_has_the_weights_its_configuration_says():
+    def made(n_in, **more):
+        return [c.weight for c in models.make(from_tables({"model": {"kind": "rgcn", **more}}).model, n_in, 8, 3).convs]
+
+    assert [w.shape for w in made(10)] == [(3, 10, 16), (3, 16, 8)]
+    assert [w.shape for w in made(10, bases=2)] == [(2, 10, 16), (2, 16, 8)]
+    assert [w.shape for w in made(10, blocks=2)] == [(3, 10, 8), (3, 16, 4)]
+    first, last = made(None, bases=2)
+    assert isinstance(first, Rows) and last.shape == (2, 16, 8)
+    with pytest.raises(ProgramError, match="'gat' needs features; name a vertex field in data.features, or use rgcn"):
+        models.make(from_tables({"model": {"kind": "gat"}}).model, None, 7)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from building import agreed_error, build, everywhere
+from building import agreed_error, build, everywhere, listed_edges
 from graphs import GRAPHS, sample
 from learned import N_PARTS, bits, numbers, rows, views
 
 from hpcmp import nn
 from hpcmp.errors import ProgramError
-from hpcmp.nn import tree
+from hpcmp.nn import layers, tree
 from hpcmp.nn.aggregate import attend, attend_mixed
 from hpcmp.nn.tape import backward
 
@@ -50,6 +50,8 @@ LAYERS = {
     "gat, dropout": lambda: nn.GAT(WIDTH, 3, heads=5, concat=False, dropout=0.4),
     "gatv2, dropout": lambda: nn.GATv2(WIDTH, 3, heads=2, dropout=0.4),
     "messages": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "mean"),
+    "messages, max": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "max"),
+    "messages, min": lambda: nn.MessageLayer(OfEdges(), OfBoth(), ("weight",), "min"),
     "nnconv": lambda: nn.NNConv(WIDTH, 3, nn.Linear(1, 3 * WIDTH), ("weight",)),
 }
 SAMPLES = ("undirected", "zoo", "star", "fewer_vertices_than_ranks", "empty")
@@ -79,6 +81,26 @@ def test_the_largest_gives_its_gradient_to_one_neighbour(comm):
     n_hearing = comm.allreduce(int((many.graph.in_degree > 0).sum()))
     assert comm.allreduce(float(x.grad.sum())) == 2 * n_hearing
     assert np.array_equal(x.grad, np.round(x.grad))
+
+
+@pytest.mark.parametrize("aggregate", ["max", "min"])
+@pytest.mark.parametrize("relations", [(), ("a", "b")])
+def test_of_equal_messages_the_first_has_the_gradient(comm, aggregate, relations):
+    for name in ("zoo", "double_edge"):
+        more = {"relation": np.arange(len(GRAPHS[name].src)) % 2, "relations": relations} if relations else {}
+        many, _ = views(comm, GRAPHS[name], np.float64, **more)
+        graph = many.graph
+        x = nn.Tensor(np.zeros((many.n_owned, 2)), many, True)  # all messages are 0
+        d = numbers(many, 2, 1)
+        backward(nn.propagate(many, lambda src, dst, e: src, x, aggregate=aggregate), d)
+        expected = {int(v): np.zeros(2) for v in everywhere(graph, graph.order)}
+        heard, by_id = {}, everywhere(graph, d)
+        for src, dst, *_ in listed_edges(graph):
+            heard.setdefault(dst, src)
+        for dst, src in heard.items():
+            expected[src] = expected[src] + by_id[dst]
+        found = everywhere(graph, x.grad)
+        assert all(np.allclose(found[v], expected[v], rtol=1e-12, atol=1e-12) for v in expected)
 
 
 @pytest.mark.parametrize("what", ["max", "sum"])
@@ -216,6 +238,14 @@ def naive_attention(graph, z, d, vectors, slope=0.2):
                 da[0][h] += s * blocks[j, h]
                 da[1][h] += s * blocks[i, h]
     return out.reshape(z.shape), dz.reshape(z.shape), da
+
+
+def test_rows_made_again_on_the_way_back_have_the_same_bits(comm, monkeypatch):
+    found = []
+    for limit in (layers.MANY_BYTES, 0):
+        monkeypatch.setattr(layers, "MANY_BYTES", limit)
+        found.append(bits(views(comm, GRAPHS["random"])[0], nn.GAT(WIDTH, 4, heads=2), WIDTH))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("n_parts", [1, 2, 5, 8, 13])

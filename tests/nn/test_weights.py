@@ -16,17 +16,42 @@ NAMES = {
     "sage": {"lin_l.weight": (5, 12), "lin_l.bias": (5,), "lin_r.weight": (5, 12)},
     "gin": {"nn.0.weight": (5, 12), "nn.0.bias": (5,), "nn.2.weight": (5, 5), "nn.2.bias": (5,), "eps": (1,)},
     "gat": {"lin.weight": (10, 12), "att_src": (1, 2, 5), "att_dst": (1, 2, 5), "bias": (10,)},
+    "gatv2": {
+        "lin_l.weight": (10, 12),
+        "lin_l.bias": (10,),
+        "lin_r.weight": (10, 12),
+        "lin_r.bias": (10,),
+        "att": (1, 2, 5),
+        "bias": (10,),
+    },
+    "rgcn": {"weight": (2, 12, 5), "root": (12, 5), "bias": (5,)},
+    "rgcn, bases": {"weight": (3, 12, 5), "comp": (2, 3), "root": (12, 5), "bias": (5,)},
+    "rgcn, blocks": {"weight": (2, 3, 4, 2), "root": (12, 6), "bias": (6,)},
 }
+ROWS = ("rgcn, rows", "rgcn, rows, bases")  # of all vertices, which only a graph tells
 CONVS = {  # kind -> torch_geometric's layer
     "gcn": lambda t, g, a, b, heads: g.GCNConv(a, b),
     "sage": lambda t, g, a, b, heads: g.SAGEConv(a, b),
     "gin": lambda t, g, a, b, heads: g.GINConv(t.nn.Sequential(t.nn.Linear(a, b), t.nn.ReLU(), t.nn.Linear(b, b))),
     "gat": lambda t, g, a, b, heads: g.GATConv(a, b, heads=heads),
+    "gatv2": lambda t, g, a, b, heads: g.GATv2Conv(a, b, heads=heads),
+    "rgcn": lambda t, g, a, b, heads: g.RGCNConv(a, b, 2),
+    "rgcn, bases": lambda t, g, a, b, heads: g.RGCNConv(a, b, 2, num_bases=3),
+    "rgcn, blocks": lambda t, g, a, b, heads: g.RGCNConv(a, b, 2, num_blocks=3),
+    "rgcn, rows": lambda t, g, a, b, heads: g.RGCNConv(a, b, 2),
+    "rgcn, rows, bases": lambda t, g, a, b, heads: g.RGCNConv(a, b, 2, num_bases=3),
 }
 
 
+def options(kind):
+    """Values of the configuration by dotted key."""
+    values = {"model.kind": kind.partition(",")[0], "model.hidden": 6 if "blocks" in kind else 5, "model.heads": 2}
+    values |= {f"model.{name}": 3 for name in ("bases", "blocks") if name in kind}
+    return values | ({"data.features": ""} if kind in ROWS else {})
+
+
 def make(kind):
-    return models.make(config.from_tables({"model": {"kind": kind, "hidden": 5, "heads": 2}}).model, 12, 3)
+    return models.make(config.from_tables({}, options(kind)).model, 12, 3, 2 if "rgcn" in kind else 0)
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -61,6 +86,10 @@ def test_what_does_not_fit_is_refused():
         weights.load(model, state)
 
 
+def graph_of(kind):
+    return "kinds.h5" if "rgcn" in kind else "g.h5"
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return learning.make(tmp_path_factory.mktemp("weights"))
@@ -70,27 +99,27 @@ def files(tmp_path_factory):
 def trained(files):
     """kind -> folder of a training, with its weights and logits beside it."""
     commands = []
-    for kind in NAMES:
-        run = files / kind
-        options = ["--set", f"model.kind={kind}", "--set", "model.heads=2"]
+    for kind in CONVS:
+        run, graph = files / kind, files / graph_of(kind)
+        more = [word for key, value in options(kind).items() for word in ("--set", f"{key}={value}")]
         commands += [
-            ["train", files / "config.toml", files / "g.h5", "-o", run, *options],
+            ["train", files / "config.toml", graph, "-o", run, *more],
             ["export", run, "-o", run / "w.safetensors"],
-            ["infer", run, files / "g.h5", "--logits", "-o", run / "out.h5"],
-            ["train", files / "config.toml", files / "g.h5", "-o", run / "next", *options]
+            ["infer", run, graph, "--logits", "-o", run / "out.h5"],
+            ["train", files / "config.toml", graph, "-o", run / "next", *more]
             + ["--set", "train.epochs=0", "--weights", run / "w.safetensors"],
         ]
-    jobs.run_commands(3, commands, files)
-    return {kind: files / kind for kind in NAMES}
+    jobs.run_commands(3, commands, files, timeout=200)
+    return {kind: files / kind for kind in CONVS}
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", CONVS)
 def test_a_training_starts_from_what_another_exported(trained, kind):
     digests = [analysis.open(trained[kind] / path).digest for path in ("checkpoint-0.h5", "next/checkpoint-0.h5")]
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", CONVS)
 def test_torch_geometric_gives_the_same_logits(files, trained, kind):
     torch, geometric = pytest.importorskip("torch"), pytest.importorskip("torch_geometric.nn")
     from safetensors.torch import load_file
@@ -98,23 +127,28 @@ def test_torch_geometric_gives_the_same_logits(files, trained, kind):
     class Net(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            width = 10 if kind == "gat" else 5
-            layers = CONVS[kind](torch, geometric, 12, 5, 2), CONVS[kind](torch, geometric, width, 3, 1)
+            width = options(kind)["model.hidden"]
+            n_in = learning.N if kind in ROWS else learning.WIDTH
+            wide = width * (2 if "gat" in kind else 1)
+            layers = CONVS[kind](torch, geometric, n_in, width, 2), CONVS[kind](torch, geometric, wide, 3, 1)
             self.convs = torch.nn.ModuleList(layers)
 
-        def forward(self, x, edges):
-            h = self.convs[0](x, edges)
-            return self.convs[1](torch.nn.functional.elu(h) if kind == "gat" else torch.relu(h), edges)
+        def forward(self, x, *edges):
+            h = self.convs[0](x, *edges)
+            return self.convs[1](torch.nn.functional.elu(h) if "gat" in kind else torch.relu(h), *edges)
 
     net = Net()
     net.load_state_dict(load_file(trained[kind] / "w.safetensors"))
-    graph = analysis.open(files / "g.h5")
-    blocks = [(graph.id[b.src], graph.id[b.dst]) for b in graph.edge_blocks([])]
-    edges = torch.tensor(np.concatenate([np.stack(pair) for pair in blocks], axis=1))
+    graph = analysis.open(files / graph_of(kind))
+    blocks = list(graph.edge_blocks([]))
+    ends = [np.stack((graph.id[b.src], graph.id[b.dst])) for b in blocks]
+    edges = [torch.tensor(np.concatenate(ends, axis=1))]
+    if "rgcn" in kind:
+        edges.append(torch.tensor(np.concatenate([b.relation.astype(np.int64) for b in blocks])))
     x = np.empty((learning.N, learning.WIDTH), np.float32)
     x[graph.id] = graph.vertex("x")
     x /= np.maximum(x.sum(axis=1, keepdims=True), 1)
     with torch.no_grad():
-        theirs = net.eval()(torch.tensor(x), edges).numpy()
+        theirs = net.eval()(None if kind in ROWS else torch.tensor(x), *edges).numpy()
     ours = analysis.open(trained[kind] / "out.h5")["logits"]
     assert np.allclose(ours, theirs, atol=2e-5), np.abs(ours - theirs).max()
