@@ -87,7 +87,7 @@ class Post:
         return outbox.Outbox(views, at, asked, numbers, *self.heard_by, self.id, self.gid), buffer
 
     def close(self, outboxes):
-        """All that was sent in a step as one buffer; (number of messages, places and ids asked for). Local."""
+        """Join what was sent; (how many, places and ids that were asked for). Local."""
         asked, first, parts = [], 0, []
         for out, buffer in outboxes:
             n = int(out.at[outbox.FILLED])
@@ -161,7 +161,7 @@ class Post:
         )
 
     def digest(self, step):
-        """Order-free hash of all messages that ended in a step, on all ranks: 16 hex digits. Collective."""
+        """Order-free hash of messages that ended in a step: 16 hex digits. Collective."""
         head = self.buffer.view(self.model.records[0])[self.slots]
         receiver = self.graph.id[head["to"] - self.graph.first_gid]
         columns = [head[name] for name, _ in self.model.columns if name not in ("to", "home", "status")]

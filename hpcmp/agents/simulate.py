@@ -280,7 +280,8 @@ class _Run:
                 if loops["begin"]:
                     loops["begin"](model.seen(state), model.at_step(-1), 0, len(state))
         for step in range(steps):
-            totals = self._step(step)
+            with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
+                totals = self._step(step)
             found.steps = step + 1
             if totals["not_done"] == 0:
                 found.ended = "goal"
@@ -317,9 +318,10 @@ class _Run:
             self.found.step_digests.append(post.digest(step))
         sent, asked = post.close(outboxes)
         self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
-        raise_together(self.comm, post.deliver(asked, step))
+        post.deliver(asked, step)
         self.has_left |= ~self.is_there & (model.joins <= step)
-        not_done = self._not_done(step)
+        with together(self.comm):
+            not_done = self._not_done(step)
         mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
         total = np.zeros(len(mine), np.int64)
         self.comm.Allreduce(np.array(mine, np.int64), total)
@@ -327,10 +329,11 @@ class _Run:
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
         if self.sent != self.ended + totals["in_flight"]:
-            raise ProgramError(
+            error = ProgramError(
                 f"step {step}: {self.sent} messages were sent, but {self.ended} came or were dropped and "
                 f"{totals['in_flight']} are on their way"
             )
+            raise_together(self.comm, error)  # of all ranks, since the sums are the same
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 

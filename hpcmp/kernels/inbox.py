@@ -7,7 +7,7 @@ i: row of a receiver    k: place of a message    q: place in slots
 
 import numpy as np
 
-from hpcmp.jit import inlined, kernel
+from hpcmp.jit import kernel
 
 ONE = np.uint64(1)
 FEW = 32  # messages of a row that are sorted by insertion
@@ -25,7 +25,7 @@ def count_by_rank(to, bounds, counts):
 
 @kernel
 def place_by_rank(words, n_words, to, bounds, at, out):
-    """Copy messages, each of so many words, to where those of their rank go, in order."""
+    """Copy messages of so many words to where those of their rank go, in order."""
     for k in range(np.uint64(to.size)):
         if to[k] >= 0:
             p = np.searchsorted(bounds, to[k], side="right") - 1
@@ -36,7 +36,7 @@ def place_by_rank(words, n_words, to, bounds, at, out):
 
 @kernel
 def count_by_row(to, due, first_gid, step, counts):
-    """counts[i] += messages to row i that can be read in a step; how many there are of others."""
+    """counts[i] += messages to row i that are due in a step; how many are not."""
     later = 0
     for k in range(np.uint64(to.size)):
         if due[k] == step:
@@ -48,7 +48,7 @@ def count_by_row(to, due, first_gid, step, counts):
 
 @kernel
 def place_by_row(to, due, first_gid, step, first, at, slots, later):
-    """slots: places of messages by receiver, in order; later: places of those that cannot be read yet."""
+    """slots: places of messages by receiver; later: of those that are not due."""
     n_later = 0
     for k in range(np.uint64(to.size)):
         if due[k] == step:
@@ -81,20 +81,3 @@ def sort_rows(ptr, slots, sender, lo, hi):
                 slots[back] = slots[back - 1]
                 back -= 1
             slots[back] = k
-
-
-@inlined
-def _keep(slots, to, k):
-    slots[to] = k
-    return to + 1
-
-
-@kernel
-def drop_from(is_there, to, first_gid, status, reason):
-    """Mark messages to rows that are not there; how many."""
-    n = 0
-    for k in range(np.uint64(to.size)):
-        if not is_there[to[k] - first_gid]:
-            status[k] = reason
-            n += 1
-    return n

@@ -88,7 +88,7 @@ class Outbox(NamedTuple):
     gid: np.ndarray  # int64 (n_local,)
 
     def send(self, kind, receiver, *values):
-        """Send to a neighbour, to the sender of the message at hand, or to oneself. Local."""
+        """Send to a neighbour, the sender of the message at hand, or oneself. Local."""
         write(self, kind, find(self, receiver), receiver, 1, values)
 
     def send_later(self, delay, kind, receiver, *values):
