@@ -12,6 +12,7 @@ and kept. `hpcmp.analysis.causes` follows causes, `flow` counts, `patterns`
 looks for trouble, `reach` for who can have heard of whom.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -309,8 +310,7 @@ class Trail:
             return None
         name = self.types[self["type"][row]]
         record = self.payloads(name, [row])[1][0]
-        values = {field: record[field].tolist() for field in record.dtype.names or ()}
-        return {k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in values.items()}
+        return {field: _plain(record[field].tolist()) for field in record.dtype.names or ()}
 
     def message(self, row):
         """A message in words, for people and for JSON: dict. Local."""
@@ -328,7 +328,7 @@ class Trail:
         if self["cause_number"][row] >= 0:
             found["cause"] = f"{self['cause_sender'][row]}:{self['cause_number'][row]}"
         if self.has_time:
-            found[TIME] = self[TIME][row].item()
+            found[TIME] = _plain(self.head["steps"][TIME][self["step_sent"][row] - self.head["first_step"]].item())
         payload = self.payload(row)
         return found if payload is None else found | {"payload": payload}
 
@@ -368,6 +368,15 @@ class Trail:
         from hpcmp.analysis.trail_check import check_trail
 
         check_trail(self)
+
+
+def _plain(value):
+    """A value as JSON can have it: texts for bytes, and for infinity and NaN."""
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _distinct(parts):
