@@ -12,7 +12,7 @@ TYPES = (
 DROPPED = 2
 
 
-def simulate(n_agents=7, n_steps=12, seed=0, chance=0.5, delays=(1,)):
+def simulate(n_agents=7, n_steps=12, seed=0, chance=0.5, delays=(1,), goes_on=0.5):
     """Messages of agents that ask, answer and ping: list of dict, in a random order. Local."""
     rng = np.random.default_rng(seed)
     records, waiting, numbers = [], [], [0] * n_agents
@@ -40,7 +40,7 @@ def simulate(n_agents=7, n_steps=12, seed=0, chance=0.5, delays=(1,)):
             me = record["receiver"] // 10
             if record["type"] == 0 and rng.random() < 0.7:
                 send(step, me, record["sender"] // 10, 1, record)
-            elif rng.random() < 0.5:
+            elif rng.random() < goes_on:
                 send(step, me, int(rng.integers(n_agents)), int(rng.integers(3)), record)
         for me in range(n_agents):
             if rng.random() < chance:

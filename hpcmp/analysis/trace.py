@@ -251,6 +251,18 @@ class Trail:
             cause[where] = self.rows(found["cause_sender"][where], found["cause_number"][where])
         return cause
 
+    def back(self, sender, number):
+        """Rows from a message to the root of its causes: `causes.back`. Local."""
+        from hpcmp.analysis import causes
+
+        return causes.back(self, self.row(sender, number))
+
+    def forward(self, sender, number):
+        """Rows of a message and all that it led to: `causes.forward`. Local."""
+        from hpcmp.analysis import causes
+
+        return causes.forward(self, [self.row(sender, number)])
+
     @property
     def has_causes(self):
         return bool((self["cause_number"] >= 0).any())

@@ -293,10 +293,12 @@ def _times(log):
     for k, value in enumerate(found):
         if value is None or not math.isfinite(value):
             log.refuse(k, f"the time {texts[k]!r} is no number; times are numbers such as seconds since 1970")
-    if all(type(value) is int for value in found):
-        if max(map(abs, found)) < 2**63:
-            return np.array(found, np.int64)
-    return np.array(found, np.float64)
+    whole = all(type(value) is int for value in found)
+    limit = 2**63 - 1 if whole else 2**53  # beyond, different times would become the same
+    for k, value in enumerate(found):
+        if type(value) is int and abs(value) > limit:
+            log.refuse(k, f"the time {texts[k]} does not fit into 64 bits; subtract a start from all times")
+    return np.array(found, np.int64 if whole else np.float64)
 
 
 def _numbers(sender, order):

@@ -58,6 +58,7 @@ SEEDS = (1, 2)  # two sums of 64 bits each
 HASH_ROWS = 1 << 18  # hashed at once; a megabyte or two a column stays in the cache
 MAX_TYPE_BYTES = 1 << 20  # of one payload
 PAYLOAD = "payload"
+SEGMENT_COLUMNS = ("first_step", "rank", "n_records", "payload_bytes")
 
 
 class SegmentWriter:
@@ -147,7 +148,8 @@ def write_head(folder, head):
         ``first_step``, ``last_step`` : closed steps, those with a record for
         every message sent in them (last < first: none yet);
         ``segments`` : list of what `SegmentWriter.close_segment` returned,
-        of all ranks, since the start (None left out);
+        of all ranks, since the start; of a trail that goes on, `segments_of`
+        its head comes first;
         ``steps`` : dict of arrays with a row for each closed step: ``digest``
         uint64 (n, 2) of `step_sums` over all ranks, and `COUNTS` int64
         (n, types): sent in the step, delivered and dropped in it, in flight
@@ -160,7 +162,7 @@ def write_head(folder, head):
         It cannot be written; the head before stays.
     """
     types = [[name, np.lib.format.dtype_to_descr(np.dtype(dtype))] for name, dtype in head["message_types"]]
-    segments = sorted(head["segments"], key=lambda segment: (segment["first_step"], segment["rank"]))
+    segments = sorted(filter(None, head["segments"]), key=lambda segment: (segment["first_step"], segment["rank"]))
     attrs = {
         "level": head["level"],
         "message_types": json.dumps(types),
@@ -171,10 +173,16 @@ def write_head(folder, head):
         **provenance(sources=head.get("sources", ())),
     }
     data = {f"steps/{name}": np.asarray(rows) for name, rows in head["steps"].items()}
-    for name in ("first_step", "rank", "n_records", "payload_bytes"):
+    for name in SEGMENT_COLUMNS:
         data[f"segments/{name}"] = np.array([segment[name] for segment in segments], np.int64)
     _make_folder(Path(folder))
     _write(Path(folder) / HEAD, h5.TRAIL, attrs, data)
+
+
+def segments_of(head):
+    """Segments of a head that was read, as `write_head` takes them. Local."""
+    columns = [head["segments"][name].tolist() for name in SEGMENT_COLUMNS]
+    return [dict(zip(SEGMENT_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def write_agents(folder, ids, types=None, names=None):
@@ -317,13 +325,11 @@ def read_head(folder):
             for name in h5.group(handle, "steps", path=path)
         }
         _check_steps(head, n_steps, path)
-        table = {
-            name: _column(handle, f"segments/{name}", path)
-            for name in ("first_step", "rank", "n_records", "payload_bytes")
-        }
+        table = {name: _column(handle, f"segments/{name}", path) for name in SEGMENT_COLUMNS}
         if len({len(a) for a in table.values()}) != 1 or any((a < 0).any() for a in table.values()):
             raise FormatError(f"{path}: the table of segments is uneven or has a negative number; it is damaged")
         head["segments"], head["attrs"] = table, h5.attributes(handle)
+    _check_sizes(path.parent, table)
     return head
 
 
@@ -384,10 +390,24 @@ def _column(handle, name, path, rows=None, ndim=1, kinds="i"):
 def _check_steps(head, n_steps, path):
     steps, n_types = head["steps"], len(head["message_types"])
     shapes = {"digest": (n_steps, len(SEEDS)), **dict.fromkeys(COUNTS, (n_steps, n_types))}
+    shapes |= {"time": (n_steps,)} if "time" in steps else {}
     for name, shape in shapes.items():
         if name not in steps or steps[name].shape != shape:
             has = steps[name].shape if name in steps else "nothing"
             raise FormatError(f"{path}: steps/{name} has {has}, the shape {shape} is needed; the file is damaged")
+
+
+def _check_sizes(folder, table):
+    """Refuse a table that tells of more than its files can hold, before anything is made for it."""
+    row_bytes = sum(dtype.itemsize for dtype in COLUMNS.values())
+    for first, rank, n_records, payload_bytes in zip(*(table[name].tolist() for name in SEGMENT_COLUMNS), strict=True):
+        path = folder / segment_name(first, rank)
+        h5.check_is_file(path)
+        if path.stat().st_size < n_records * row_bytes + payload_bytes:
+            raise FormatError(
+                f"{path} has {path.stat().st_size} bytes, too few for the {n_records} records and {payload_bytes} bytes of "
+                "payload that the head tells of; the trail is damaged"
+            )
 
 
 def _type_of(entry, path):

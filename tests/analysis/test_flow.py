@@ -18,7 +18,8 @@ STEPS = 15
 
 @pytest.fixture(scope="module", params=[(0, (1,)), (1, (1, 2, 4))], ids=["next step", "late"])
 def case(request, tmp_path_factory):
-    records = trails.simulate(n_agents=5, n_steps=STEPS, seed=request.param[0], chance=0.6, delays=request.param[1])
+    seed, delays = request.param
+    records = trails.simulate(n_agents=6, n_steps=STEPS, seed=seed, chance=0.4, delays=delays, goes_on=0.95)
     folder = trails.write(tmp_path_factory.mktemp("t") / "t", records, STEPS, n_ranks=2, every=4)
     return analysis.open(folder), trails.in_order(records)
 

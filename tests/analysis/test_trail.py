@@ -1,12 +1,14 @@
 """Trails: what was written comes back, on any ranks, and what is wrong is found."""
 
+import contextlib
+
 import h5py
 import numpy as np
 import pytest
 import trails
 
 from hpcmp import analysis
-from hpcmp.errors import FileError, FormatError, GraphError
+from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
 from hpcmp.io import h5
 from hpcmp.io import trail as files
 
@@ -67,6 +69,7 @@ def test_messages_are_found_by_name(records, folder):
     for row, r in enumerate(expected):
         assert trail.row(r["sender"], r["number"]) == row
         assert trail.cause[row] == (trail.n if r["cause"] is None else trail.row(*r["cause"]))
+        assert trail.back(r["sender"], r["number"])[0] == row == trail.forward(r["sender"], r["number"])[0]
     assert trail.rows([5, 0, 990], [0, 10**9, 0]).tolist() == [trail.n] * 3
     with pytest.raises(GraphError, match="has no message 0:99999"):
         trail.row(0, 99999)
@@ -184,6 +187,38 @@ def test_two_messages_of_one_name_are_refused(records, tmp_path):
     twice = [*records, records[0]]
     with pytest.raises(FormatError, match="has two messages"):
         analysis.open(trails.write(tmp_path / "t", twice, STEPS)).row(0, 0)
+
+
+def test_a_head_that_lies_about_sizes_is_refused_before_memory_is_taken(folder):
+    change(folder / "trail.h5", "segments/n_records", 0, 2**60)
+    with pytest.raises(FormatError, match="too few for the 1152921504606846976 records"):
+        analysis.open(folder)
+
+
+def test_a_trail_goes_on_in_its_folder(records, tmp_path):
+    early, late = ([r for r in records if (r["step_sent"] < 6) == is_early] for is_early in (True, False))
+    folder = trails.write(tmp_path / "t", early, STEPS, 2)
+    writer = files.SegmentWriter(folder, 0)
+    writer.append(*trails.columns_of(late))
+    segments = [*files.segments_of(files.read_head(folder)), writer.close_segment(), None]
+    files.write_head(folder, trails.head_of(records, STEPS, segments=segments))
+    trail = analysis.open(folder)
+    assert trail.n == len(records)
+    trail.check()
+
+
+def test_a_file_with_any_byte_changed_is_read_or_refused_with_a_reason(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    for path in [folder / "trail.h5", segments(folder)[0]]:
+        content = path.read_bytes()
+        for _ in range(40):
+            changed = bytearray(content)
+            changed[rng.integers(min(len(content), 3000))] ^= 1 << rng.integers(8)  # where HDF5 keeps its own
+            path.write_bytes(changed)
+            with contextlib.suppress(HpcmpError):
+                analysis.open(folder).check()
+        path.write_bytes(content)
+    analysis.open(folder).check()
 
 
 def test_links_and_missing_segments_are_refused(folder):

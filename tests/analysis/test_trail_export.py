@@ -206,8 +206,11 @@ const rows = named.rows.children.length;
 named.rows.children[rows - 1].heard.click();
 named.find.value = "no such thing";
 named.find.heard.input();
-console.log(JSON.stringify({names: made.filter(e => e.name === "circle").map(e => e.children[0].text), rows, none: named.rows.children.length,
-  one: all(named.one), tags: [...new Set(made.map(e => e.name))], bars: made.filter(e => e.name === "rect").length}));
+const of = name => made.filter(e => e.name === name);
+console.log(JSON.stringify({
+  names: of("circle").map(e => e.children[0].text), rows, none: named.rows.children.length,
+  one: all(named.one), tags: [...new Set(made.map(e => e.name))], bars: of("rect").length,
+}));
 """
 
 

@@ -87,6 +87,8 @@ def test_zeros_before_a_number_make_it_a_name(tmp_path):
         ("1 2 3\n1 2\n", COLUMNS, "log.txt, line 2: 2 fields, 3 are needed"),
         ("1 2 3\n\n1 2 noon\n", COLUMNS, "line 3: the time 'noon' is no number"),
         ("1 2 3\n1 2 nan\n", COLUMNS, "line 2: the time 'nan' is no number"),
+        ("1 2 3\n1 2 9223372036854775808\n", COLUMNS, "line 2: the time 9223372036854775808 does not fit"),
+        ("1 2 3.5\n1 2 9007199254740993\n", COLUMNS, "line 2: the time 9007199254740993 does not fit"),
         ("", COLUMNS, "has no line with a message"),
         ("1 2 3\n", "sender,receiver", "has no time"),
         ("1 2 3\n", "sender,sender,time", "names sender twice"),
@@ -110,6 +112,8 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, columns, says):
 def test_files_that_are_no_text_and_folders_of_others(tmp_path):
     with pytest.raises(FormatError, match="no UTF-8"):
         imported(tmp_path, b"\xff\xfe1 2 3")
+    with pytest.raises(FormatError, match=r"log\.txt"):
+        imported(tmp_path, gzip.compress(b"1 2 3\n" * 99)[:-9])
     (tmp_path / "trail").mkdir()
     (tmp_path / "trail" / "mine.txt").write_text("x")
     with pytest.raises(FileError, match="is no part of a trail"):
