@@ -28,13 +28,18 @@ def hash_sum(columns, seed):
     ----------
     columns : list of (n, ...) arrays
     """
+    return hash_rows(columns, seed).sum(dtype=np.uint64)
+
+
+def hash_rows(columns, seed):
+    """A hash of every row of some columns: uint64 (n,). Local."""
     h = np.full(len(columns[0]), seed, np.uint64)
     for column in columns:
         for word in words(column):
             mixed = mix64(h * np.uint64(0x9E3779B97F4A7C15) + word)
             # the zeros that fill a text up to the width of its column are not part of it
             h = np.where(word == 0, h, mixed) if column.dtype.kind == "S" else mixed
-    return h.sum(dtype=np.uint64)
+    return h
 
 
 def words(column):

@@ -13,17 +13,18 @@ are closed again at once: an opened file may be replaced or removed.
 from hpcmp.analysis.compare import compare
 from hpcmp.analysis.graph import GraphFile
 from hpcmp.analysis.result import ResultFile
+from hpcmp.analysis.trace import Trail
 from hpcmp.analysis.training import CheckpointFile, HistoryFile
-from hpcmp.io import h5
+from hpcmp.io import h5, trail
 
-__all__ = ["ROWS", "CheckpointFile", "GraphFile", "HistoryFile", "ResultFile", "compare", "open"]
+__all__ = ["ROWS", "CheckpointFile", "GraphFile", "HistoryFile", "ResultFile", "Trail", "compare", "open"]
 
 KINDS = {h5.GRAPH: GraphFile, h5.RESULT: ResultFile, h5.CHECKPOINT: CheckpointFile, h5.HISTORY: HistoryFile}
 ROWS = (h5.GRAPH, h5.RESULT)  # files with rows of vertices
 
 
 def open(path, expect=None):
-    """Open a file that hpcmp wrote. Local.
+    """Open a file that hpcmp wrote, or the folder of a trail. Local.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def open(path, expect=None):
 
     Returns
     -------
-    ResultFile, GraphFile, HistoryFile or CheckpointFile
+    ResultFile, GraphFile, HistoryFile, CheckpointFile or Trail
 
     Raises
     ------
@@ -41,5 +42,9 @@ def open(path, expect=None):
     FormatError
         It is not a file of ours, or breaks a rule of its format.
     """
-    with h5.opened(path, expect) as handle:
-        return KINDS[h5.attributes(handle)["format"]].read_frame(handle, path)
+    wanted = (expect,) if isinstance(expect, str) else expect or (*KINDS, h5.TRAIL)
+    if h5.TRAIL in wanted and (wanted == (h5.TRAIL,) or trail.is_trail(path)):
+        return Trail.read_frame(path)
+    with h5.opened(path, wanted) as handle:
+        kind = h5.attributes(handle)["format"]
+        return Trail.read_frame(path) if kind == h5.TRAIL else KINDS[kind].read_frame(handle, path)

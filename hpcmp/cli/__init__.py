@@ -25,6 +25,7 @@ VERBS = (
     "digest",
     "diff",
     "export",
+    "trace",
     "bench",
 )
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 
 HELP = "write a result as a table, a graph as an edge list (csv, tsv, ldbc, parquet), or trained weights (safetensors)"
 EXAMPLES = (
@@ -142,9 +141,10 @@ def _no_values(field):
 
 
 def _write_text(args, kind, tables):
+    from hpcmp.cli.writing import output_of
     from hpcmp.io.text import format_columns
 
-    with _output(args) as out:
+    with output_of(args, args.file) as out:
         for k, columns in enumerate(tables):
             if k == 0 and kind != "ldbc":
                 out.write(SEPARATORS[kind].join(name.encode() for name in columns) + b"\n")
@@ -155,13 +155,14 @@ def _write_text(args, kind, tables):
 
 
 def _write_parquet(args, tables):
+    from hpcmp.cli.writing import output_of
     from hpcmp.errors import FileError, require
 
     arrow = require("pyarrow", "parquet", "parquet")
     parquet = require("pyarrow.parquet", "parquet", "parquet")
     if args.output is None:
         raise FileError("parquet is no text for standard output; give -o OUT")
-    with _output(args) as out, contextlib.ExitStack() as stack:
+    with output_of(args, args.file) as out, contextlib.ExitStack() as stack:
         writer = None
         for columns in tables:
             texts = {name: a.astype(object) if a.dtype.kind == "S" else a for name, a in columns.items()}
@@ -173,6 +174,7 @@ def _write_parquet(args, tables):
 
 def _write_weights(args):
     from hpcmp.cli.learning import model_with_weights
+    from hpcmp.cli.writing import output_of
     from hpcmp.errors import FileError
     from hpcmp.nn import job, weights
 
@@ -181,62 +183,5 @@ def _write_weights(args):
         raise FileError("safetensors is no text for standard output; give -o OUT")
     model, head = model_with_weights(path)
     text = weights.to_bytes(model, {"seed": str(head["seed"]), "digest": head["digest"]})
-    args.file = path
-    with _output(args) as out:
+    with output_of(args, path) as out:
         out.write(text)
-
-
-@contextlib.contextmanager
-def _output(args):
-    """A binary stream; a file appears under its name when it is complete."""
-    from hpcmp.cli.output import refuse_to_replace
-    from hpcmp.errors import FileError
-
-    path = args.output
-    try:
-        if path is None:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-        elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            with open(path, "wb") as out:  # a device or a pipe
-                yield out
-        else:
-            _refuse_place(path, args.file)
-            refuse_to_replace(path, args.force)
-            with _replacing(os.path.realpath(path)) as out:
-                yield out
-    except BrokenPipeError:
-        raise
-    except FileError:
-        raise
-    except OSError as error:
-        place = "standard output" if path is None else path
-        raise FileError(f"{place} cannot be written: {error.strerror or error}") from error
-
-
-def _refuse_place(path, source):
-    from hpcmp.errors import FileError
-
-    folder = os.path.dirname(os.path.realpath(path))
-    if os.path.isdir(path):
-        raise FileError(f"{path} is a folder; name a file in it")
-    if not os.path.isdir(folder):
-        raise FileError(f"{path} cannot be written: the folder {folder} does not exist")
-    if os.path.exists(path) and os.path.samefile(path, source):
-        raise FileError(f"{path} is the file to export; write to another")
-
-
-@contextlib.contextmanager
-def _replacing(path):
-    """A new file that takes the place of an old one only when it is complete."""
-    part = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise

@@ -7,12 +7,15 @@ EXAMPLES = (
     "hpcmp info web.h5 --check                                  (read all of it: every index and the digest)",
     "hpcmp info ranks.h5 --json",
     "hpcmp info run/history.h5                                  (or run/checkpoint-0.h5, of training)",
+    "hpcmp info trail                                           (the folder of a trail of messages)",
 )
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
-    parser.add_argument("file", metavar="FILE", help="graph, result, history or checkpoint file")
+    parser.add_argument(
+        "file", metavar="FILE", help="graph, result, history or checkpoint file, or the folder of a trail"
+    )
     parser.add_argument(
         "--top", nargs=2, metavar=("FIELD", "K"), help="of a result: the K vertices with the largest value of FIELD"
     )

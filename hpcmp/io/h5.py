@@ -17,8 +17,10 @@ from hpcmp.errors import FileError, FormatError
 
 GRAPH, RESULT = "hpcmp-graph", "hpcmp-result"
 CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
+TRAIL, SEGMENT = "hpcmp-trail", "hpcmp-trail-segment"  # of the messages of agents; TRAIL is the head of a folder
+TRAIL_AGENTS, TRAIL_TIMING = "hpcmp-trail-agents", "hpcmp-trail-timing"
 VERSION = 1
-FORMATS = (GRAPH, RESULT, CHECKPOINT, HISTORY)
+FORMATS = (GRAPH, RESULT, CHECKPOINT, HISTORY, TRAIL, SEGMENT, TRAIL_AGENTS, TRAIL_TIMING)
 
 ID, ORDER, NAME = "id", "order", "name"
 VERTICES, EDGES, PARTS, RELATIONS = "vertices", "in_edges", "parts", "relations"

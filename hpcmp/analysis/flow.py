@@ -1,0 +1,196 @@
+"""Traffic in a trail: who sends how much to whom and when, and where it jams.
+
+Three measures of a bottleneck: how many messages lie in a mailbox at once
+(`mailboxes`), from how many others they come, and `betweenness`: how many of
+the shortest ways through the graph of who has written to whom pass an agent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcmp.hashing import mix64
+from hpcmp.io import trail as files
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Distinct pairs of a sender and a receiver, ascending; loops too."""
+
+    sender: np.ndarray  # int64 (m,) places in trail.agents
+    receiver: np.ndarray  # int64 (m,)
+    count: np.ndarray  # int64 (m,) messages sent, whatever became of them
+
+
+@dataclass(frozen=True)
+class Mailboxes:
+    """What each agent got, by place in trail.agents: int64 (n,) each."""
+
+    received: np.ndarray
+    sent: np.ndarray
+    lost: np.ndarray  # messages to it that were dropped
+    fan_in: np.ndarray  # agents it got messages from
+    fan_out: np.ndarray  # agents it sent to
+    queue: np.ndarray  # most messages delivered to it in one step
+    queue_step: np.ndarray  # the first step of so many; -1: none
+
+
+def edges(trail):
+    """Messages by sender and receiver. Local."""
+    n = max(len(trail.agents), 1)
+    key, count = np.unique(trail.sender * n + trail.receiver, return_counts=True)
+    return Edges(key // n, key % n, count)
+
+
+def by_step(trail, n_bins=None):
+    """Messages sent by step and type. Local.
+
+    Parameters
+    ----------
+    n_bins : int, optional
+        At most so many runs of steps of one length instead of steps.
+
+    Returns
+    -------
+    first : int64 (k,)
+        First step of each bin.
+    counts : int64 (k, types)
+    """
+    lo, hi = trail.steps
+    n_steps = max(hi - lo + 1, 0)
+    width = 1 if n_bins is None else max(1, -(-n_steps // n_bins))
+    k = -(-n_steps // width)
+    key = (trail["step_sent"] - lo) // width * len(trail.types) + trail["type"]
+    counts = np.bincount(key, minlength=k * len(trail.types)).reshape(k, -1)
+    return lo + width * np.arange(k), counts
+
+
+def by_status(trail):
+    """Messages by what became of them and by type: int64 (statuses, types). Local."""
+    n_types = len(trail.types)
+    key = trail["status"].astype(np.int64) * n_types + trail["type"]
+    return np.bincount(key, minlength=len(files.STATUSES) * n_types).reshape(len(files.STATUSES), -1)
+
+
+def mailboxes(trail):
+    """Load of every agent: `Mailboxes`. Local."""
+    n = len(trail.agents)
+    arrived = trail["status"] == files.DELIVERED
+    receiver, step = trail.receiver[arrived], trail["step_delivered"][arrived]
+    span = int(step.max(initial=0)) + 1
+    key, depth = np.unique(receiver * span + step, return_counts=True)
+    at = key // span
+    queue = np.zeros(n, np.int64)
+    np.maximum.at(queue, at, depth)
+    fullest = np.flatnonzero(depth == queue[at])[::-1]  # the first step is written last
+    queue_step = np.full(n, -1, np.int64)
+    queue_step[at[fullest]] = key[fullest] % span
+    pairs = np.unique(trail.sender[arrived] * n + receiver)
+    found = edges(trail)
+    return Mailboxes(
+        received=np.bincount(receiver, minlength=n),
+        sent=np.bincount(trail.sender, minlength=n),
+        lost=np.bincount(trail.receiver[trail["status"] > files.IN_FLIGHT], minlength=n),
+        fan_in=np.bincount(pairs % max(n, 1), minlength=n),
+        fan_out=np.bincount(found.sender, minlength=n),
+        queue=queue,
+        queue_step=queue_step,
+    )
+
+
+def betweenness(n, sender, receiver, weight=None, sources=None):
+    """Betweenness of vertices by Brandes' algorithm, scaled to [0, 1]. Local.
+
+    Ways are directed and shortest in hops; loops do not count. Without
+    weights it is the usual measure, of ``networkx.betweenness_centrality``.
+    With them, a way counts as often as there are choices of a message along
+    each of its edges: the betweenness of the multigraph in which every
+    message is an edge. (Traffic does not make an edge shorter: two hops over
+    busy edges are still two hops.)
+
+    Parameters
+    ----------
+    n : int
+    sender, receiver : int64 (m,)
+        Distinct pairs.
+    weight : (m,), optional
+        Messages of each edge.
+    sources : int64, optional
+        Ways from these vertices only, and scaled to all: an estimate.
+
+    Returns
+    -------
+    float64 (n,)
+
+    References
+    ----------
+    Brandes (2001), A faster algorithm for betweenness centrality.
+    """
+    keep = sender != receiver
+    sender, receiver = sender[keep], receiver[keep]
+    order = np.argsort(sender, kind="stable")
+    target = receiver[order]
+    times = np.ones(len(order)) if weight is None else np.asarray(weight, np.float64)[keep][order]
+    start = np.concatenate(([0], np.cumsum(np.bincount(sender, minlength=n))))
+    total = np.zeros(n)
+    chosen = np.arange(n) if sources is None else np.asarray(sources)
+    for source in chosen.tolist():
+        total += _dependency(n, start, target, times, source)
+    if n > 2 and len(chosen):
+        total *= n / len(chosen) / ((n - 1) * (n - 2))
+    return total
+
+
+def _dependency(n, start, target, times, source):
+    """What a source adds to the betweenness of each vertex."""
+    level = np.full(n, -1, np.int64)
+    paths = np.zeros(n)
+    level[source], paths[source] = 0, 1
+    front, layers = np.array([source]), []
+    while len(front):
+        degree = start[front + 1] - start[front]
+        ends = np.cumsum(degree)
+        at = np.arange(ends[-1]) + np.repeat(start[front] - ends + degree, degree)  # edges of the front
+        tail, head, times_here = np.repeat(front, degree), target[at], times[at]
+        new = level[head] < 0
+        level[head[new]] = len(layers) + 1
+        down = new | (level[head] == len(layers) + 1)
+        tail, head, times_here = tail[down], head[down], times_here[down]
+        paths += np.bincount(head, paths[tail] * times_here, minlength=n)
+        layers.append((tail, head, times_here))
+        front = np.flatnonzero(np.bincount(head, minlength=n)) if len(head) else head
+    dependency = np.zeros(n)
+    for tail, head, times_here in reversed(layers):
+        share = paths[tail] * times_here / paths[head] * (1 + dependency[head])
+        dependency += np.bincount(tail, share, minlength=n)
+    dependency[source] = 0
+    return dependency
+
+
+@dataclass(frozen=True)
+class Bottlenecks:
+    """Load and betweenness of every agent, by place in trail.agents."""
+
+    boxes: Mailboxes
+    betweenness: np.ndarray  # float64 (n,) of who has written to whom
+    traffic: np.ndarray  # float64 (n,) the same, where every message is an edge
+    n_sources: int  # vertices that ways were counted from; under n: an estimate
+
+
+def bottlenecks(trail, n_sources=None):
+    """Load and betweenness of every agent: `Bottlenecks`. Local.
+
+    Parameters
+    ----------
+    n_sources : int, optional
+        Count ways from so many agents, picked without chance; None: all.
+    """
+    n, found = len(trail.agents), edges(trail)
+    sources = None if n_sources is None or n_sources >= n else _sample(n, n_sources)
+    plain, traffic = (betweenness(n, found.sender, found.receiver, weight, sources) for weight in (None, found.count))
+    return Bottlenecks(mailboxes(trail), plain, traffic, n if sources is None else len(sources))
+
+
+def _sample(n, k):
+    """k of n places, scattered, the same each time: int64."""
+    return np.sort(np.argsort(mix64(np.arange(n)), kind="stable")[:k])

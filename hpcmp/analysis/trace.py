@@ -1,0 +1,492 @@
+"""A trail on disk: its messages as columns, and what each one says.
+
+    from hpcmp import analysis
+
+    trail = analysis.open("trail")
+    row = trail.row(17, 3)                    # the message (sender, number)
+    trail["receiver"][row], trail.payload(row)
+
+Rows are all messages, sorted by (step sent, sender, number): the same rows on
+whatever ranks the trail was written. Columns are read when first asked for,
+and kept. `hpcmp.analysis.causes` follows causes, `flow` counts, `patterns`
+looks for trouble, `reach` for who can have heard of whom.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hpcmp.analysis.frame import PROVENANCE, as_text
+from hpcmp.errors import FormatError, GraphError
+from hpcmp.io import trail as files
+
+TIME = "time"  # a column where the trail was made from a log: the time of the step sent
+SPREAD = 4  # a table by number is used where it has at most so many places a message; else numbers are sorted
+FREE_PLACES = 1 << 20  # and as many more cost nothing
+ORDERED = ("step_sent", "sender", "number")
+CAUSES = ("cause_sender", "cause_number")
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The messages of a run. ``trail[column]`` is one value a message."""
+
+    path: Path  # of the folder
+    head: dict  # as `hpcmp.io.trail.read_head` gives it
+
+    @classmethod
+    def read_frame(cls, path):
+        """All but the records; ``path`` is the folder or its head. Local."""
+        path = Path(path)
+        return cls(path if path.is_dir() else path.parent, files.read_head(path))
+
+    # ------------------------------------------------------------ sizes and words
+
+    @property
+    def n(self):
+        return int(self.head["segments"]["n_records"].sum())
+
+    @property
+    def level(self):
+        return self.head["level"]
+
+    @property
+    def steps(self):
+        """First and last closed step."""
+        return self.head["first_step"], self.head["last_step"]
+
+    @property
+    def types(self):
+        """Names of the message types."""
+        return tuple(name for name, _ in self.head["message_types"])
+
+    @property
+    def has_time(self):
+        return TIME in self.head["steps"]
+
+    def type_number(self, name):
+        """Place of a message type among the types. Local."""
+        if name not in self.types:
+            raise GraphError(f"{name!r} is no message type of {self.path} (it has: {', '.join(self.types) or 'none'})")
+        return self.types.index(name)
+
+    # ------------------------------------------------------------ columns
+
+    def __getitem__(self, name):
+        """A column by row: (n,). Local."""
+        if name == TIME and self.has_time:
+            return self.head["steps"][TIME][self["step_sent"] - self.head["first_step"]]
+        if name not in files.COLUMNS:
+            has = [*files.COLUMNS, *([TIME] if self.has_time else [])]
+            raise GraphError(f"{name!r} is not a column of {self.path} (it has: {', '.join(has)})")
+        return self._columns([name])[name]
+
+    def columns(self, names=tuple(files.COLUMNS)):
+        """Some columns, read together: dict of str to (n,). Local."""
+        return self._columns(names)
+
+    @cached_property
+    def agents(self):
+        """Ids of all agents, those without a message too, ascending: int64."""
+        listed = self._agent_table.get("id", np.empty(0, np.int64))
+        self._columns(["sender", "receiver"])
+        return _distinct([listed, self["sender"], self["receiver"]])
+
+    @cached_property
+    def sender(self):
+        """Place of each message's sender in `agents`: int64 (n,)."""
+        return self.place_of_agents(self["sender"])
+
+    @cached_property
+    def receiver(self):
+        """Place of each message's receiver in `agents`: int64 (n,)."""
+        return self.place_of_agents(self["receiver"])
+
+    def place_of_agents(self, ids):
+        """Places of ids in `agents`; all must be there: int64. Local."""
+        agents = self.agents
+        if len(agents) and agents[-1] - agents[0] == len(agents) - 1:
+            return ids - agents[0]
+        return np.searchsorted(agents, ids)
+
+    @cached_property
+    def names(self):
+        """Names of agents by place in `agents`: str; None where they have none."""
+        if "name" not in self._agent_table:
+            return None
+        names = np.char.mod("%d", self.agents).astype(object)
+        names[np.searchsorted(self.agents, self._agent_table["id"])] = as_text(self._agent_table["name"])
+        return names.astype(str)
+
+    def name_of(self, agent):
+        """What to call the agent of an id: str. Local."""
+        place = int(np.searchsorted(self.agents, agent))
+        known = self.names is not None and place < len(self.agents) and self.agents[place] == agent
+        return str(self.names[place]) if known else str(agent)
+
+    def agent(self, text):
+        """Id of the agent that a name or an id, as text, means. Local."""
+        if self.names is not None:
+            found = np.flatnonzero(self.names == str(text))
+            if len(found):
+                return int(self.agents[found[0]])
+        try:
+            agent = int(text)
+        except ValueError:
+            agent = None
+        if agent is None or agent not in self.agents:
+            raise GraphError(f"{text!r} is no agent of {self.path} ({len(self.agents)} agents)")
+        return agent
+
+    @cached_property
+    def _agent_table(self):
+        table = files.read_agents(self.path)
+        if "id" in table and (table["id"][1:] <= table["id"][:-1]).any():
+            raise FormatError(f"{self.path}: the ids of {files.AGENTS} do not rise; it is damaged")
+        return table
+
+    def _columns(self, names):
+        lacking = [name for name in names if name not in self._kept]
+        if lacking:
+            order = self._order  # reads the columns that it takes
+            lacking = [name for name in lacking if name not in self._kept]
+            for name, a in self._load(lacking).items():
+                self._kept[name] = a if order is None else a[order]
+        return {name: self._kept[name] for name in names}
+
+    @cached_property
+    def _kept(self):
+        return {}
+
+    @cached_property
+    def _order(self):
+        """What sorts the records as they lie in the segments; None: they lie so."""
+        found = self._load(ORDERED)
+        key = _one_key([found[name] for name in ORDERED])
+        if key is not None and (key[1:] > key[:-1]).all():
+            order = None
+        elif key is not None:
+            order = np.argsort(key, kind="stable")
+        else:
+            order = np.lexsort([found[name] for name in ORDERED[::-1]])
+        self._kept.update({name: a if order is None else a[order] for name, a in found.items()})
+        return order
+
+    def _load(self, names):
+        """Columns as they lie in the segments, one after the other; checked by themselves."""
+        if not names:
+            return {}
+        parts = [files.read_segment(self.path, self.head, k, names) for k in range(len(self.head["segments"]["rank"]))]
+        found = {}
+        for name in names:
+            whole = [part.pop(name) for part in parts]
+            found[name] = whole[0] if len(whole) == 1 else np.concatenate([np.empty(0, files.COLUMNS[name]), *whole])
+            if name == "payload_offset" and len(whole) > 1:  # into all payloads, one after the other
+                start = np.cumsum(self.head["segments"]["payload_bytes"]) - self.head["segments"]["payload_bytes"]
+                found[name] += np.repeat(start, self.head["segments"]["n_records"])
+            self._check_range(name, found[name])
+        return found
+
+    def _check_range(self, name, a):
+        limits = {
+            "type": (0, len(self.types)),
+            "status": (0, len(files.STATUSES)),
+            "step_sent": (self.head["first_step"], self.head["last_step"] + 1),
+            "payload_offset": (0, int(self.head["segments"]["payload_bytes"].sum()) + 1),
+            "payload_length": (0, files.MAX_TYPE_BYTES + 1),
+            "number": (0, None),
+            "step_delivered": (-1, None),
+        }
+        low, high = limits.get(name, (None, None))
+        if not len(a) or low is None:
+            return
+        if a.min() < low or (high is not None and a.max() >= high):
+            row = int(np.flatnonzero((a < low) | (a >= high) if high is not None else a < low)[0])
+            end = "" if high is None else f" and under {high}"
+            raise FormatError(
+                f"{self.path}: {name}[{row}] = {a[row]} of the segments must be at least {low}{end}; the trail is damaged"
+            )
+
+    # ------------------------------------------------------------ messages by name
+
+    def rows(self, sender, number):
+        """Rows of messages by (sender, number); n where there is none: int64. Local."""
+        return self._finder(np.asarray(sender, np.int64), np.asarray(number, np.int64))
+
+    def row(self, sender, number):
+        """Row of one message. Local.
+
+        Raises
+        ------
+        GraphError
+            There is no such message.
+        """
+        row = int(self.rows([sender], [number])[0])
+        if row == self.n:
+            raise GraphError(f"{self.path} has no message {sender}:{number} (SENDER:NUMBER)")
+        return row
+
+    def called(self, row):
+        """The name of a message: "SENDER:NUMBER". Local."""
+        return f"{self['sender'][row]}:{self['number'][row]}"
+
+    @cached_property
+    def _finder(self):
+        found = self._columns(ORDERED)
+        return _finder(found["sender"], found["number"], self.path)
+
+    @cached_property
+    def cause(self):
+        """Row of the cause of each message, n for none; one place more, n itself: int64 (n + 1,)."""
+        found = self._columns([*ORDERED, *CAUSES])
+        cause = np.full(self.n + 1, self.n, np.int64)
+        has = found["cause_number"] >= 0
+        if has.all():
+            cause[:-1] = self.rows(found["cause_sender"], found["cause_number"])
+        elif has.any():
+            where = np.flatnonzero(has)
+            cause[where] = self.rows(found["cause_sender"][where], found["cause_number"][where])
+        return cause
+
+    def back(self, sender, number):
+        """Rows from a message to the root of its causes: `causes.back`. Local."""
+        from hpcmp.analysis import causes
+
+        return causes.back(self, self.row(sender, number))
+
+    def forward(self, sender, number):
+        """Rows of a message and all that it led to: `causes.forward`. Local."""
+        from hpcmp.analysis import causes
+
+        return causes.forward(self, [self.row(sender, number)])
+
+    @property
+    def has_causes(self):
+        return bool((self["cause_number"] >= 0).any())
+
+    @cached_property
+    def step_start(self):
+        """Steps in which something was sent, and the first row of each, with the end: two int64."""
+        sent = self["step_sent"]
+        start = np.flatnonzero(np.diff(sent, prepend=sent[:1] - 1)) if len(sent) else np.empty(0, np.int64)
+        return sent[start], np.append(start, len(sent))
+
+    # ------------------------------------------------------------ payloads
+
+    @cached_property
+    def payload_bytes(self):
+        """Bytes of all payloads: uint8; `payload_offset` points into them."""
+        segments = range(len(self.head["segments"]["rank"]))
+        parts = [files.read_segment(self.path, self.head, k, [files.PAYLOAD])[files.PAYLOAD] for k in segments]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+
+    def payloads(self, name, rows=None):
+        """Payloads of a type: rows, and a structured array of the same length. Local.
+
+        Parameters
+        ----------
+        name : str
+            A message type.
+        rows : int64, optional
+            Among these only.
+
+        Raises
+        ------
+        GraphError
+            The trail was written without payloads, or has no such type.
+        """
+        if self.level != "full":
+            raise GraphError(f"{self.path} has headers only; payloads are kept at the level full")
+        number = self.type_number(name)
+        dtype = self.head["message_types"][number][1]
+        chosen = self["type"] == number if rows is None else self["type"][rows] == number
+        rows = np.flatnonzero(chosen) if rows is None else np.asarray(rows)[chosen]
+        if dtype.itemsize == 0:
+            return rows, np.empty(len(rows), dtype)
+        wrong = np.flatnonzero(self["payload_length"][rows] != dtype.itemsize)
+        if len(wrong):
+            row = rows[wrong[0]]
+            raise FormatError(
+                f"{self.path}: message {self.called(row)} has {self['payload_length'][row]} bytes of payload, "
+                f"the type {name} has {dtype.itemsize}; the trail is damaged"
+            )
+        taken = files.payload_rows(self.payload_bytes, self["payload_offset"][rows], dtype.itemsize)
+        return rows, np.ascontiguousarray(taken).view(dtype)[:, 0]
+
+    def payload(self, row):
+        """What one message carried: dict of field to value; None: not kept. Local."""
+        if self.level != "full":
+            return None
+        name = self.types[self["type"][row]]
+        record = self.payloads(name, [row])[1][0]
+        return {field: _plain(record[field].tolist()) for field in record.dtype.names or ()}
+
+    def message(self, row):
+        """A message in words, for people and for JSON: dict. Local."""
+        found = {
+            "message": self.called(row),
+            "sender": self.name_of(self["sender"][row]),
+            "receiver": self.name_of(self["receiver"][row]),
+            "type": self.types[self["type"][row]],
+            "step_sent": int(self["step_sent"][row]),
+            "step_delivered": int(self["step_delivered"][row]) if self["step_delivered"][row] >= 0 else None,
+            "status": files.STATUSES[self["status"][row]],
+            "cause": None,
+            "conversation": f"{self['conversation_sender'][row]}:{self['conversation_number'][row]}",
+        }
+        if self["cause_number"][row] >= 0:
+            found["cause"] = f"{self['cause_sender'][row]}:{self['cause_number'][row]}"
+        if self.has_time:
+            found[TIME] = _plain(self.head["steps"][TIME][self["step_sent"][row] - self.head["first_step"]].item())
+        payload = self.payload(row)
+        return found if payload is None else found | {"payload": payload}
+
+    # ------------------------------------------------------------ the whole
+
+    def facts(self):
+        """What the trail is about, for people: dict. Local."""
+        attrs = self.head["attrs"]
+        segments = self.head["segments"]
+        totals = {name: int(self.head["steps"][name].sum()) for name in ("sent", "delivered", "dropped")}
+        return {
+            "file": str(self.path),
+            "kind": "trail",
+            "level": self.level,
+            "records": self.n,
+            "first_step": self.steps[0],
+            "last_step": self.steps[1],
+            "message_types": {name: str(np.lib.format.dtype_to_descr(d)) for name, d in self.head["message_types"]},
+            "agent_types": self.head["agent_types"],
+            "messages": totals,
+            "segments": len(segments["rank"]),
+            "ranks": len(np.unique(segments["rank"])),
+            "payload_bytes": int(segments["payload_bytes"].sum()),
+            "seed": self.head["seed"],
+            **{name: attrs[name] for name in PROVENANCE if name in attrs},
+            "sources": self.head["sources"],
+        }
+
+    def check(self):
+        """Check every record, count and digest. Local.
+
+        Raises
+        ------
+        FormatError
+            A rule is broken: the message says which, and where.
+        """
+        from hpcmp.analysis.trail_check import check_trail
+
+        check_trail(self)
+
+
+def _plain(value):
+    """A value as JSON can have it: texts for bytes, and for infinity and NaN."""
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _distinct(parts):
+    """Distinct numbers of some arrays, ascending: int64."""
+    parts = [a for a in parts if len(a)]
+    if not parts:
+        return np.empty(0, np.int64)
+    low, high = min(int(a.min()) for a in parts), max(int(a.max()) for a in parts)
+    if high - low >= SPREAD * sum(map(len, parts)) + FREE_PLACES:
+        return np.unique(np.concatenate(parts))
+    seen = np.zeros(high - low + 1, np.bool_)
+    for a in parts:
+        seen[a - low] = True
+    return np.flatnonzero(seen) + low
+
+
+def _one_key(columns):
+    """One number a row that sorts as the columns do; None where it would not fit 63 bits."""
+    if not len(columns[0]):
+        return columns[0]
+    lows = [int(a.min()) for a in columns]
+    spans = [int(a.max()) - low + 1 for a, low in zip(columns, lows, strict=True)]
+    if np.prod([float(span) for span in spans]) > 2.0**62:
+        return None
+    key = columns[0] - lows[0]
+    for a, low, span in zip(columns[1:], lows[1:], spans[1:], strict=True):
+        key *= span
+        key += a - low
+    return key
+
+
+def _finder(sender, number, path):
+    """A function from (senders, numbers) to rows: n where there is no such message.
+
+    Numbers of one sender are mostly 0, 1, 2 ...: then a table with a place for
+    each is far quicker than a search.
+    """
+    n = len(sender)
+    if not n:
+        return lambda s, k: np.zeros(len(s), np.int64)
+    senders = _distinct([sender])
+    dense = senders[-1] - senders[0] == len(senders) - 1
+    base = int(senders[0])
+
+    def place(ids):  # of a sender, -1: none
+        if dense:
+            inside = (ids >= base) & (ids <= senders[-1])
+            return np.where(inside, ids - base, -1)
+        at = np.minimum(np.searchsorted(senders, ids), len(senders) - 1)
+        return np.where(senders[at] == ids, at, -1)
+
+    own = place(sender)
+    first = np.full(len(senders), np.iinfo(np.int64).max)
+    last = np.full(len(senders), -1, np.int64)
+    np.minimum.at(first, own, number)
+    np.maximum.at(last, own, number)
+    spans = last - first + 1
+    if spans.astype(np.float64).sum() > SPREAD * n + FREE_PLACES:
+        return _searcher(own, number, place, path, sender)
+    start = np.cumsum(spans) - spans
+    table = np.full(int(spans.sum()), n, np.int64)
+    at = start[own] + number - first[own]
+    table[at] = np.arange(n)
+    again = np.flatnonzero(table[at] != np.arange(n))
+    if len(again):
+        _refuse_twins(path, sender[again[0]], number[again[0]])
+
+    def find(s, k):
+        p = place(s)
+        inside = (p >= 0) & (k >= first[p]) & (k <= last[p])
+        if inside.all():
+            return table[start[p] + k - first[p]]
+        rows = np.full(len(s), n, np.int64)
+        p, k = p[inside], k[inside]
+        rows[inside] = table[start[p] + k - first[p]]
+        return rows
+
+    return find
+
+
+def _searcher(own, number, place, path, sender):
+    """The same by searching in sorted numbers."""
+    n, numbers = len(own), np.unique(number)
+    key = own * len(numbers) + np.searchsorted(numbers, number)
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    twins = np.flatnonzero(key[1:] == key[:-1])
+    if len(twins):
+        _refuse_twins(path, sender[order[twins[0]]], number[order[twins[0]]])
+
+    def find(s, k):
+        p, q = place(s), np.minimum(np.searchsorted(numbers, k), len(numbers) - 1)
+        wanted = p * len(numbers) + q
+        at = np.minimum(np.searchsorted(key, wanted), n - 1)
+        return np.where((p >= 0) & (numbers[q] == k) & (key[at] == wanted), order[at], n)
+
+    return find
+
+
+def _refuse_twins(path, sender, number):
+    raise FormatError(f"{path} has two messages {sender}:{number}; the trail is damaged")

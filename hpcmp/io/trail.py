@@ -1,0 +1,462 @@
+"""A trail: what became of every message of agents, as files in a folder.
+
+    DIR/trail.h5                      the head: what the trail is, tables of steps and of segments
+    DIR/segment-SSSSSSSS-RRRRR.h5     records of one rank, named by the first step: one dataset a column, and payloads
+    DIR/agents.h5                     optional: ids, types and names of agents
+    DIR/timing.h5                     optional: seconds of steps and ranks; no part of any digest
+
+Every file is written under another name, flushed to the disk and renamed. The
+head lists the segments that count, and is replaced after each round of them:
+a run that is killed leaves a trail that is whole up to the step `last_step`
+of its head. Needs neither MPI nor numba; every rank writes its own segments,
+rank 0 the rest.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcmp.errors import FileError, FormatError
+from hpcmp.hashing import hash_rows
+from hpcmp.io import h5
+from hpcmp.io.provenance import provenance
+
+HEAD, AGENTS, TIMING = "trail.h5", "agents.h5", "timing.h5"
+LEVELS = ("headers", "full")  # full: with payloads
+STATUSES = (
+    "delivered",
+    "in flight",
+    "dropped new",
+    "dropped old",
+    "merged",
+    "no such receiver",
+    "receiver left",
+    "expired",
+)
+DELIVERED, IN_FLIGHT = 0, 1  # all others count as dropped
+COLUMNS = {
+    "step_sent": np.dtype(np.int64),
+    "step_delivered": np.dtype(np.int64),  # -1: never
+    "sender": np.dtype(np.int64),
+    "number": np.dtype(np.int64),  # the sender's sequence number; (sender, number) names a message
+    "receiver": np.dtype(np.int64),
+    "type": np.dtype(np.uint16),  # place in the message types of the head
+    "cause_sender": np.dtype(np.int64),
+    "cause_number": np.dtype(np.int64),  # -1: no cause
+    "conversation_sender": np.dtype(np.int64),  # the message that began the conversation
+    "conversation_number": np.dtype(np.int64),
+    "status": np.dtype(np.uint8),  # place in STATUSES
+    "payload_offset": np.dtype(np.int64),  # into the payload of its segment
+    "payload_length": np.dtype(np.int32),  # bytes
+}
+HASHED = tuple(name for name in COLUMNS if name != "payload_offset")  # where bytes lie depends on ranks
+COUNTS = ("sent", "delivered", "dropped", "in_flight")  # of a step, by type
+SEEDS = (1, 2)  # two sums of 64 bits each
+HASH_ROWS = 1 << 18  # hashed at once; a megabyte or two a column stays in the cache
+MAX_TYPE_BYTES = 1 << 20  # of one payload
+PAYLOAD = "payload"
+SEGMENT_COLUMNS = ("first_step", "rank", "n_records", "payload_bytes")
+
+
+class SegmentWriter:
+    """Records of one rank, kept until a segment is closed.
+
+    Parameters
+    ----------
+    folder : path
+        Of the trail; made if it is missing.
+    rank : int
+    """
+
+    def __init__(self, folder, rank):
+        self.folder, self.rank = Path(folder), int(rank)
+        self._begin()
+        _make_folder(self.folder)
+
+    def _begin(self):
+        self._parts, self._payload, self._payload_bytes = [], [], 0
+
+    def append(self, columns, payload=None):
+        """Keep records; arrays are copied. Local.
+
+        Parameters
+        ----------
+        columns : dict of str to (n,) array
+            `COLUMNS`. ``payload_offset`` counts from the start of
+            ``payload``, and is moved to where it lies in the segment.
+        payload : uint8 array, optional
+        """
+        n = len(columns["step_sent"])
+        part = {name: np.array(columns[name], dtype) for name, dtype in COLUMNS.items()}
+        if any(a.shape != (n,) for a in part.values()):
+            raise FormatError(f"columns of records have different lengths; each must have {n} rows")
+        part["payload_offset"] += self._payload_bytes
+        self._parts.append(part)
+        if payload is not None and len(payload):
+            self._payload.append(np.array(payload, np.uint8))
+            self._payload_bytes += len(payload)
+
+    def close_segment(self):
+        """Write what was kept as a segment file. Local.
+
+        Returns
+        -------
+        dict or None
+            What the head lists of it: ``first_step, rank, n_records,
+            payload_bytes``. None where no record was kept: then there is no
+            file.
+
+        Raises
+        ------
+        FileError
+            It cannot be written, or such a segment exists.
+        """
+        if not any(len(part["step_sent"]) for part in self._parts):
+            self._begin()
+            return None
+        columns = {name: np.concatenate([part[name] for part in self._parts]) for name in COLUMNS}
+        payload = np.concatenate([np.empty(0, np.uint8), *self._payload])
+        first = int(columns["step_sent"].min())
+        path = self.folder / segment_name(first, self.rank)
+        while path.exists():  # a message that waited long may be older than a segment closed before
+            first += 1
+            path = self.folder / segment_name(first, self.rank)
+        attrs = {"first_step": first, "rank": self.rank}
+        _write(path, h5.SEGMENT, attrs, {**columns, PAYLOAD: payload})
+        self._begin()
+        return attrs | {"n_records": len(columns["step_sent"]), "payload_bytes": len(payload)}
+
+
+def segment_name(first_step, rank):
+    """Name of a segment file. Local."""
+    return f"segment-{first_step:08d}-{rank:05d}.h5"
+
+
+def write_head(folder, head):
+    """Write or replace the head of a trail; rank 0 does. Local.
+
+    Parameters
+    ----------
+    head : dict
+        ``level`` : one of `LEVELS`;
+        ``message_types`` : list of (name, numpy record dtype);
+        ``agent_types`` : list of str;
+        ``seed`` : int or None;
+        ``first_step``, ``last_step`` : closed steps, those with a record for
+        every message sent in them (last < first: none yet);
+        ``segments`` : list of what `SegmentWriter.close_segment` returned,
+        of all ranks, since the start; of a trail that goes on, `segments_of`
+        its head comes first;
+        ``steps`` : dict of arrays with a row for each closed step: ``digest``
+        uint64 (n, 2) of `step_sums` over all ranks, and `COUNTS` int64
+        (n, types): sent in the step, delivered and dropped in it, in flight
+        at its end; optional ``time`` (n,), numbers of the user;
+        ``sources`` : list, optional: files it came from.
+
+    Raises
+    ------
+    FileError
+        It cannot be written; the head before stays.
+    """
+    types = [[name, np.lib.format.dtype_to_descr(np.dtype(dtype))] for name, dtype in head["message_types"]]
+    segments = sorted(filter(None, head["segments"]), key=lambda segment: (segment["first_step"], segment["rank"]))
+    attrs = {
+        "level": head["level"],
+        "message_types": json.dumps(types),
+        "agent_types": json.dumps(list(head["agent_types"])),
+        "seed": json.dumps(head.get("seed")),
+        "first_step": int(head["first_step"]),
+        "last_step": int(head["last_step"]),
+        **provenance(sources=head.get("sources", ())),
+    }
+    data = {f"steps/{name}": np.asarray(rows) for name, rows in head["steps"].items()}
+    for name in SEGMENT_COLUMNS:
+        data[f"segments/{name}"] = np.array([segment[name] for segment in segments], np.int64)
+    _make_folder(Path(folder))
+    _write(Path(folder) / HEAD, h5.TRAIL, attrs, data)
+
+
+def segments_of(head):
+    """Segments of a head that was read, as `write_head` takes them. Local."""
+    columns = [head["segments"][name].tolist() for name in SEGMENT_COLUMNS]
+    return [dict(zip(SEGMENT_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def write_agents(folder, ids, types=None, names=None):
+    """Write the agents of a trail, once; rank 0 does. Local.
+
+    Parameters
+    ----------
+    ids : int64 (n,), ascending
+    types : uint16 (n,), optional
+        Places in the ``agent_types`` of the head.
+    names : list of str, optional
+    """
+    data = {"id": np.asarray(ids, np.int64)}
+    if types is not None:
+        data["type"] = np.asarray(types, np.uint16)
+    if names is not None:
+        data["name"] = h5.fixed_texts(names)
+    _write(Path(folder) / AGENTS, h5.TRAIL_AGENTS, {}, data)
+
+
+def write_timing(folder, step, rank, seconds):
+    """Write or replace the table of wall-clock times. Local."""
+    data = {"step": np.asarray(step, np.int64), "rank": np.asarray(rank, np.int64)}
+    _write(Path(folder) / TIMING, h5.TRAIL_TIMING, {}, data | {"seconds": np.asarray(seconds, np.float64)})
+
+
+def clear(folder):
+    """Remove a trail of ours, so that another may take its folder. Local.
+
+    Raises
+    ------
+    FileError
+        The folder holds something else.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileError(f"{folder} is a file; a trail is a folder, name another")
+    ours = [path for path in folder.iterdir() if path.name in (HEAD, AGENTS, TIMING) or path.match("segment-*.h5")]
+    others = sorted(path.name for path in set(folder.iterdir()) - set(ours))
+    others += [path.name for path in ours if not h5.is_ours(path)]
+    if others:
+        raise FileError(f"{folder} holds {others[0]}, which is no part of a trail; write to a folder of its own")
+    for path in sorted(ours, key=lambda path: path.name != HEAD):  # without its head, the rest counts for nothing
+        path.unlink()
+
+
+# ---------------------------------------------------------------- digests
+
+
+def step_sums(columns, payload, first_step, n_steps):
+    """Sums of the hashes of the records sent in each step. Local.
+
+    The digest of a step is two sums modulo 2**64 over its records, with the
+    bytes of their payloads: neither the order nor the ranks of records count,
+    and sums of parts (ranks) may be added. In plain numpy, so that a reader
+    of a trail can do it again.
+
+    Parameters
+    ----------
+    columns : dict of str to (n,) array
+        `COLUMNS`.
+    payload : uint8 array
+        What ``payload_offset`` points into.
+    first_step, n_steps : int
+        Steps of the rows of the answer; records sent in others do not count.
+
+    Returns
+    -------
+    uint64 (n_steps, 2)
+    """
+    sums = np.zeros((n_steps, len(SEEDS)), np.uint64)
+    for lo in range(0, len(columns["step_sent"]), HASH_ROWS):
+        part = {name: columns[name][lo : lo + HASH_ROWS] for name in COLUMNS}
+        row = part["step_sent"] - first_step
+        inside = (row >= 0) & (row < n_steps)
+        for k, seed in enumerate(SEEDS):
+            of_payload = hash_payloads(part["payload_offset"], part["payload_length"], payload, seed)
+            h = hash_rows([*(part[name] for name in HASHED), of_payload.view(np.int64)], seed)
+            np.add.at(sums[:, k], row[inside], h[inside])
+    return sums
+
+
+def hash_payloads(offset, length, payload, seed):
+    """A hash of each payload's bytes; 0 where it has none: uint64 (n,). Local."""
+    h = np.zeros(len(offset), np.uint64)
+    for size in np.unique(length[length > 0]).tolist():
+        rows = np.flatnonzero(length == size)
+        h[rows] = hash_rows([payload_rows(payload, offset[rows], size)], seed)
+    return h
+
+
+def payload_rows(payload, offset, size):
+    """Payloads of one length, a row each: uint8 (n, size). Local."""
+    if not len(offset):
+        return np.empty((0, size), np.uint8)
+    if offset.min() < 0 or offset.max() + size > len(payload):
+        raise FormatError(f"a record points to bytes beyond the {len(payload)} of payload; the trail is damaged")
+    return np.lib.stride_tricks.sliding_window_view(payload, size)[offset]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def is_trail(path):
+    """Whether a path is the folder of a trail. Local."""
+    return (Path(path) / HEAD).is_file()
+
+
+def read_head(folder):
+    """What the head of a trail says, checked: dict. Local.
+
+    As `write_head` took it; message types as (name, dtype). ``segments`` is a
+    dict of int64 arrays, ``attrs`` all attributes.
+
+    Raises
+    ------
+    FileError
+        There is no trail.
+    FormatError
+        It breaks a rule of the format.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and not is_trail(folder):
+        raise FileError(f"{folder} holds no trail: there is no {HEAD} in it")
+    path = folder / HEAD if folder.is_dir() else folder
+    with h5.opened(path, h5.TRAIL) as handle:
+        head = {name: h5.attribute(handle, name, int, path=path) for name in ("first_step", "last_step")}
+        head["level"] = h5.attribute(handle, "level", str, path=path)
+        if head["level"] not in LEVELS:
+            raise FormatError(f"{path}: the level {head['level']!r} is none of {', '.join(LEVELS)}")
+        head["message_types"] = [_type_of(x, path) for x in h5.json_attribute(handle, "message_types", list, path=path)]
+        head["agent_types"] = [str(name) for name in h5.json_attribute(handle, "agent_types", list, path=path)]
+        head["seed"] = h5.json_attribute(handle, "seed", int | None, path=path)
+        head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
+        n_steps = max(head["last_step"] - head["first_step"] + 1, 0)
+        head["steps"] = {
+            name: _column(handle, f"steps/{name}", path, n_steps, (1, 2), "iuf")
+            for name in h5.group(handle, "steps", path=path)
+        }
+        _check_steps(head, n_steps, path)
+        table = {name: _column(handle, f"segments/{name}", path) for name in SEGMENT_COLUMNS}
+        if len({len(a) for a in table.values()}) != 1 or any((a < 0).any() for a in table.values()):
+            raise FormatError(f"{path}: the table of segments is uneven or has a negative number; it is damaged")
+        head["segments"], head["attrs"] = table, h5.attributes(handle)
+    _check_sizes(path.parent, table)
+    return head
+
+
+def read_segment(folder, head, k, names):
+    """Columns of the segment k of a head's table: dict of arrays. Local.
+
+    Parameters
+    ----------
+    names : list of str
+        Of `COLUMNS`, or "payload".
+    """
+    table = head["segments"]
+    path = Path(folder) / segment_name(int(table["first_step"][k]), int(table["rank"][k]))
+    if path.is_symlink():
+        raise FormatError(f"{path} is a link; hpcmp follows no links within a trail")
+    n_rows, n_bytes = int(table["n_records"][k]), int(table["payload_bytes"][k])
+    found = {}
+    with h5.opened(path, h5.SEGMENT) as handle:
+        for name in names:
+            dtype = np.dtype(np.uint8) if name == PAYLOAD else COLUMNS[name]
+            rows = n_bytes if name == PAYLOAD else n_rows
+            column = h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=rows)
+            if column.dtype != dtype:
+                raise FormatError(f"{path}: {name} has dtype {column.dtype}, {dtype} is needed")
+            found[name] = column[...]
+    return found
+
+
+def read_agents(folder):
+    """Agents of a trail: dict of ``id``, ``type``, ``name``, or empty. Local."""
+    return _read_table(Path(folder) / AGENTS, h5.TRAIL_AGENTS, {"id": "i", "type": "u", "name": "S"}, ("id",))
+
+
+def read_timing(folder):
+    """Wall-clock times: ``step``, ``rank`` and ``seconds``, or empty. Local."""
+    kinds = {"step": "i", "rank": "i", "seconds": "f"}
+    return _read_table(Path(folder) / TIMING, h5.TRAIL_TIMING, kinds, tuple(kinds))
+
+
+def _read_table(path, kind, kinds, needed):
+    if not path.exists():
+        return {}
+    if path.is_symlink():
+        raise FormatError(f"{path} is a link; hpcmp follows no links within a trail")
+    with h5.opened(path, kind) as handle:
+        n = h5.dataset(handle, needed[0], path=path, ndim=1).shape[0]
+        return {
+            name: _column(handle, name, path, n, 1, letter)
+            for name, letter in kinds.items()
+            if name in needed or name in handle
+        }
+
+
+def _column(handle, name, path, rows=None, ndim=1, kinds="i"):
+    return h5.dataset(handle, name, path=path, ndim=ndim, kinds=kinds, rows=rows)[...]
+
+
+def _check_steps(head, n_steps, path):
+    steps, n_types = head["steps"], len(head["message_types"])
+    shapes = {"digest": (n_steps, len(SEEDS)), **dict.fromkeys(COUNTS, (n_steps, n_types))}
+    shapes |= {"time": (n_steps,)} if "time" in steps else {}
+    for name, shape in shapes.items():
+        if name not in steps or steps[name].shape != shape:
+            has = steps[name].shape if name in steps else "nothing"
+            raise FormatError(f"{path}: steps/{name} has {has}, the shape {shape} is needed; the file is damaged")
+
+
+def _check_sizes(folder, table):
+    """Refuse a table that tells of more than its files can hold, before anything is made for it."""
+    row_bytes = sum(dtype.itemsize for dtype in COLUMNS.values())
+    for first, rank, n_records, payload_bytes in zip(*(table[name].tolist() for name in SEGMENT_COLUMNS), strict=True):
+        path = folder / segment_name(first, rank)
+        h5.check_is_file(path)
+        if path.stat().st_size < n_records * row_bytes + payload_bytes:
+            raise FormatError(
+                f"{path} has {path.stat().st_size} bytes, too few for the {n_records} records and {payload_bytes} bytes of "
+                "payload that the head tells of; the trail is damaged"
+            )
+
+
+def _type_of(entry, path):
+    """(name, dtype) of a message type, from its JSON."""
+    try:
+        name, descr = entry
+        dtype = np.lib.format.descr_to_dtype(_as_descr(descr))
+    except (ValueError, TypeError, KeyError, SyntaxError, IndexError) as error:
+        raise FormatError(f"{path}: {str(entry)[:60]} is no message type (a name and a record dtype)") from error
+    if not isinstance(name, str) or dtype.hasobject or dtype.itemsize > MAX_TYPE_BYTES:
+        raise FormatError(
+            f"{path}: the message type {str(name)[:40]!r} has objects, or more than {MAX_TYPE_BYTES} bytes a payload"
+        )
+    return name, dtype
+
+
+def _as_descr(descr):
+    """JSON made lists of the tuples that numpy wants."""
+    if isinstance(descr, str):
+        return descr
+    return [(name, _as_descr(kind), *(tuple(shape) for shape in more)) for name, kind, *more in descr]
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder} cannot be made: {error.strerror or error}") from error
+
+
+def _write(path, kind, attrs, data):
+    """A file of datasets, under its name only once it is on the disk."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with h5py.File(part, "w") as handle:
+            h5.set_attributes(handle, {"format": kind, "version": h5.VERSION, **attrs})
+            for name, a in data.items():
+                handle.create_dataset(name, data=a)
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        holder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(holder)  # the name too
+        finally:
+            os.close(holder)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
