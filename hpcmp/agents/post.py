@@ -8,12 +8,10 @@ import numpy as np
 from hpcmp.comm import alltoallv, exchange_counts, raise_together, together
 from hpcmp.errors import ProgramError
 from hpcmp.graph import reversed_edges
-from hpcmp.hashing import hash_sum
 from hpcmp.kernels import inbox, outbox
 from hpcmp.memory import Pool
 
 WORD = 8  # bytes
-DIGEST_SEED = 11
 
 
 class Post:
@@ -51,7 +49,12 @@ class Post:
         inbox.place_by_row(head["to"], head["due"], first, step, 0, ptr[:-1].copy(), slots, later)
         self.ptr, self.slots, self.status = ptr.view(np.uint64), slots, np.zeros(len(head), np.uint8)
         self.buffer, self.waiting, self.arrived = buffer, buffer[later], self._buffer(0)
+        self.as_sent, self.sent = buffer, self._buffer(0)
         return self.model.views(buffer)
+
+    def keep_as_sent(self, is_needed):
+        """Remember messages as they are now, if functions may merge them. Local."""
+        self.as_sent = self.buffer.copy() if is_needed else self.buffer
 
     def drop_absent(self, is_there):
         """Mark what is due at agents that are not there; how many. Local."""
@@ -159,15 +162,3 @@ class Post:
         return ProgramError(
             f"step {step}: agent {m['sender']} sends {kind!r} (its message {m['number']}) to {asked[1]}, which {why}{more}"
         )
-
-    def digest(self, step):
-        """Order-free hash of messages that ended in a step: 16 hex digits. Collective."""
-        head = self.buffer.view(self.model.records[0])[self.slots]
-        receiver = self.graph.id[head["to"] - self.graph.first_gid]
-        columns = [head[name] for name, _ in self.model.columns if name not in ("to", "home", "status")]
-        h = hash_sum(
-            [np.full(len(head), step), receiver, self.status[self.slots].astype(np.int64), *columns], DIGEST_SEED
-        )
-        total = np.zeros(1, np.int64)
-        self.comm.Allreduce(np.array([h], np.uint64).view(np.int64), total)
-        return f"{int(total.view(np.uint64)[0]):016x}"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpcmp import jit
-from hpcmp.agents.kinds import header
 from hpcmp.agents.post import Post
+from hpcmp.agents.record import Recorder
 from hpcmp.comm import collective, raise_together, together
 from hpcmp.engine.fingerprint import fingerprint, helpers
 from hpcmp.engine.result import make_result
-from hpcmp.errors import ProgramError
+from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.kernels import handlers, inbox, outbox
 from hpcmp.kernels.access import record
 
@@ -41,7 +41,8 @@ class Simulation:
     steps: int = 0
     ended: str = "steps"  # or "goal", "quiet"
     counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
-    step_digests: list = field(default_factory=list)  # of the messages that ended in a step, with a trace
+    step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
+    trail_digest: str = ""  # SHA-256 of them
     result: object = None  # hpcmp.Result: state fields by vertex, digest
     seconds: float = 0.0
 
@@ -67,6 +68,7 @@ def simulate(
     any_receiver=False,
     budget=None,
     trace="off",
+    trail=None,
     threads=1,
     check=False,
     progress=None,
@@ -95,7 +97,10 @@ def simulate(
         Most messages that an agent sends in a step. Default: 1024, or four
         times the largest number of neighbours.
     trace : "off", "counts", "headers" or "full"
-        What is kept of messages.
+        What is kept of messages: nothing, numbers of each step, a record of
+        each, or its payload too.
+    trail : path, optional
+        Folder for the records; without it only their digests are kept.
     threads : int
     check : bool
         Run functions as plain Python: slow, debuggable, the same bits for
@@ -117,7 +122,7 @@ def simulate(
     with together(graph.comm):
         model = _Model(graph, agents, dict(params or {}), int(seed), role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    return _Run(model, int(budget), bool(any_receiver), threads, progress).to_the_end(int(steps))
+    return _Run(model, int(budget), bool(any_receiver), threads, progress, trail).to_the_end(int(steps))
 
 
 def _largest():
@@ -133,13 +138,13 @@ class _Model:
         self.graph, self.agents, self.trace, self.is_checked = graph, tuple(agents), trace, check
         if trace not in TRACES:
             raise ProgramError(f"trace = {trace!r} is none of {', '.join(TRACES)}")
+        self.is_traced = trace in ("headers", "full")
         if not self.agents or len({a.name for a in self.agents}) < len(self.agents):
             raise ProgramError("one or more agent types with different names are needed")
         self.kinds = self._number_kinds()
-        is_traced = trace in ("headers", "full")
-        width = max(kind.record(0, is_traced).itemsize for kind in self.kinds)
-        self.records = tuple(kind.record(width, is_traced) for kind in self.kinds)
-        self.width, self.columns = width, header(is_traced)
+        width = max(kind.record(0, self.is_traced).itemsize for kind in self.kinds)
+        self.records = tuple(kind.record(width, self.is_traced) for kind in self.kinds)
+        self.width = width
         names = [*CONTEXT, *params]
         if len(set(names)) < len(names):
             raise ProgramError(f"a parameter has a name that ctx has already: {', '.join(CONTEXT)}")
@@ -259,10 +264,11 @@ def _as_number(name, value):
 class _Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress):
+    def __init__(self, model, budget, any_receiver, threads, progress, folder):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model.graph, model, any_receiver)
+        self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
         n = self.graph.n_owned
         self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
@@ -280,8 +286,13 @@ class _Run:
                 if loops["begin"]:
                     loops["begin"](model.seen(state), model.at_step(-1), 0, len(state))
         for step in range(steps):
-            with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
-                totals = self._step(step)
+            try:
+                with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
+                    totals = self._step(step)
+            except HpcmpError as error:
+                if self.recorder and error.agreed:  # of all ranks
+                    self.recorder.stop(self.post)
+                raise
             found.steps = step + 1
             if totals["not_done"] == 0:
                 found.ended = "goal"
@@ -292,6 +303,8 @@ class _Run:
             if self.progress and self.comm.rank == 0 and time.perf_counter() - said > 5:
                 said = time.perf_counter()
                 self.progress(f"step {step}: {totals['sent']} messages sent, {totals['in_flight']} on their way")
+        if self.recorder:
+            found.step_digests, found.trail_digest = self.recorder.finish(self.post)
         found.seconds = self.comm.bcast(time.perf_counter() - start)
         found.result = self._result()
         return found
@@ -314,8 +327,9 @@ class _Run:
         except Exception as failed:  # told on all ranks
             error = failed
         raise_together(self.comm, error)
-        if model.trace in ("headers", "full"):
-            self.found.step_digests.append(post.digest(step))
+        if self.recorder:
+            with together(self.comm):
+                self.recorder.ended(post, step)
         sent, asked = post.close(outboxes)
         self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
         post.deliver(asked, step)
@@ -334,6 +348,8 @@ class _Run:
                 f"{totals['in_flight']} are on their way"
             )
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
+        if self.recorder:
+            self.recorder.count(post, totals["sent"])
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
@@ -342,6 +358,7 @@ class _Run:
         chunks = _even(self.graph.n_owned, self.threads.n_threads)
         sender = mail[0]["sender"]
         self.threads.run(lambda lo, hi: inbox.sort_rows(post.ptr, post.slots, sender, lo, hi), chunks)
+        post.keep_as_sent(model.trace == "full" and any(agent.merges for agent in model.agents))
         for agent, rows, loops in zip(model.agents, self.model.rows, model.loops, strict=True):
             post.refuse_unread(agent, rows, model.reads(agent), step)
             if agent.limits:

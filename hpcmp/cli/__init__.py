@@ -21,6 +21,7 @@ VERBS = (
     "info",
     "run",
     "train",
+    "simulate",
     "infer",
     "digest",
     "diff",

@@ -27,7 +27,8 @@ HEADER = (
     ("kind", "<u4"),
     ("status", "<u4"),
 )
-CAUSE = (  # ids and numbers of the message that caused it, and of the first of its conversation
+CAUSE = (  # step in which it was sent; ids and numbers of the message that caused it, and of the first of its conversation
+    ("sent", "<i8"),
     ("cause_sender", "<i8"),
     ("cause_number", "<i8"),
     ("root_sender", "<i8"),
@@ -204,6 +205,7 @@ def put_cause(out, records, k):
 @inlined
 def _put_cause(out, records, k):
     is_caused = out.at[OF_NUMBER] != NOWHERE
+    records["sent"][k] = out.at[STEP]
     records["cause_sender"][k] = out.at[OF_SENDER] if is_caused else out.id[out.at[ROW]]
     records["cause_number"][k] = out.at[OF_NUMBER]
     records["root_sender"][k] = out.at[OF_ROOT_SENDER] if is_caused else out.id[out.at[ROW]]
