@@ -143,6 +143,11 @@ class Trail:
         return agent
 
     @cached_property
+    def timing(self):
+        """Wall-clock times: ``step``, ``rank`` and ``seconds``; empty where none were kept."""
+        return files.read_timing(self.path)
+
+    @cached_property
     def _agent_table(self):
         table = files.read_agents(self.path)
         if "id" in table and (table["id"][1:] <= table["id"][:-1]).any():
@@ -378,6 +383,7 @@ class Trail:
             "ranks": len(np.unique(segments["rank"])),
             "payload_bytes": int(segments["payload_bytes"].sum()),
             "seed": self.head["seed"],
+            "rank_seconds": float(self.timing["seconds"].sum()) if self.timing else None,
             **{name: attrs[name] for name in PROVENANCE if name in attrs},
             "sources": self.head["sources"],
         }

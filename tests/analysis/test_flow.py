@@ -116,6 +116,16 @@ def test_betweenness_from_all_sources_by_name_is_the_whole():
     np.testing.assert_allclose(some, whole, atol=1e-12)
 
 
+def test_as_many_sources_as_can_be_afforded(case, monkeypatch):
+    trail, _ = case
+    assert flow.bottlenecks(trail).n_sources == len(trail.agents)
+    monkeypatch.setattr(flow, "COST", 2 * len(flow.edges(trail).count))
+    some = flow.bottlenecks(trail)
+    assert some.n_sources == 2
+    np.testing.assert_array_equal(some.traffic, flow.bottlenecks(trail, 2).traffic)
+    assert flow.bottlenecks(trail, 99).n_sources == len(trail.agents)
+
+
 @pytest.mark.slow
 def test_betweenness_of_a_real_log_is_networkxs(data, tmp_path):
     networkx = pytest.importorskip("networkx")

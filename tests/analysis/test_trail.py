@@ -162,7 +162,8 @@ def test_agents_and_timing(records, folder):
     trail = analysis.open(folder)
     assert trail.agents.tolist() == list(range(0, 100, 10))
     assert (trail.name_of(30), trail.agent("a3"), trail.agent("30")) == ("a3", 30, 30)
-    assert files.read_timing(folder)["seconds"].tolist() == [0.5, 0.25]
+    assert trail.timing["seconds"].tolist() == [0.5, 0.25]
+    assert trail.facts()["rank_seconds"] == 0.75
     with pytest.raises(GraphError, match="'bob' is no agent"):
         trail.agent("bob")
 
