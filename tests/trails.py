@@ -3,6 +3,7 @@
 import numpy as np
 
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import step_sums
 
 TYPES = (
     ("query", np.dtype([("id", "i8")])),
@@ -88,7 +89,7 @@ def head_of(records, n_steps, level="full", types=TYPES, segments=(), **more):
         elif r["status"] != files.IN_FLIGHT:
             counts["dropped"][r["step_sent"], r["type"]] += 1
     counts["in_flight"] = np.cumsum(counts["sent"] - counts["delivered"] - counts["dropped"], axis=0)
-    digest = files.step_sums(*columns_of(records, level), 0, n_steps)
+    digest = step_sums(*columns_of(records, level), 0, n_steps)
     return {
         "level": level, "message_types": list(types), "agent_types": ["worker"], "seed": 7, "first_step": 0,
         "last_step": n_steps - 1, "segments": list(segments), "steps": {"digest": digest, **counts}, **more,

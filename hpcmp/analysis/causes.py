@@ -100,11 +100,13 @@ def ancestors(trail, rows):
     """Rows of messages and of all their causes, transitively: ascending. Local."""
     mark = np.zeros(trail.n + 1, np.bool_)
     mark[-1] = True
-    rows = np.unique(rows)
+    last = np.empty(trail.n + 1, np.int64)
     while len(rows):
         mark[rows] = True
         rows = trail.cause[rows]
-        rows = np.unique(rows[~mark[rows]])
+        rows = rows[~mark[rows]]
+        last[rows] = np.arange(len(rows))  # of equal rows, one keeps its place: the others are left out
+        rows = rows[last[rows] == np.arange(len(rows))]
     return np.flatnonzero(mark[:-1])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from hpcmp.errors import GraphError
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import hash_payloads
 
 LONGEST_LOOP = 64  # messages of a loop that is looked for
 
@@ -123,8 +124,7 @@ def repeats(trail):
         raise GraphError(f"{trail.path} has headers only; repeats are told by payloads, kept at the level full")
     kind = trail.columns(("type", "payload_offset", "payload_length"))
     hashes = [
-        files.hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes, seed)
-        for seed in files.SEEDS
+        hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes, seed) for seed in files.SEEDS
     ]
     keys = [*hashes, kind["type"], trail.receiver, trail.sender]
     order = np.lexsort(keys)  # stable: of equals, the first sent comes first

@@ -92,14 +92,16 @@ def _reached(trail, first, n_words):
         while waiting and delivered[late[waiting - 1]] > step:
             waiting -= 1
             kept[late[waiting]] = carried(late[waiting : waiting + 1])[0]
-        k = np.arange(lo, hi)
-        news = carried(k)
-        for row in np.flatnonzero(delivered[lo:hi] > step + 1):
-            news[row] = kept.pop(lo + row)
-        if hi - lo == 1:
-            rows[u[lo]] |= news[0]
-        else:
-            np.bitwise_or.at(rows, u[lo:hi], news)
+        if hi - lo == 1 and lo not in kept:  # most messages of a log have a time of their own
+            row = rows[u[lo]]
+            row |= rows[v[lo]]
+            if column[lo] >= 0:
+                row[column[lo]] |= bit[lo]
+            continue
+        news = carried(np.arange(lo, hi))
+        for k in np.flatnonzero(delivered[lo:hi] > step + 1):
+            news[k] = kept.pop(lo + k)
+        np.bitwise_or.at(rows, u[lo:hi], news)
     return rows
 
 

@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from hpcmp.analysis.frame import PROVENANCE, as_text
+from hpcmp.analysis.lookup import distinct, finder, one_key
 from hpcmp.errors import FormatError, GraphError
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import payload_rows
 
 TIME = "time"  # a column where the trail was made from a log: the time of the step sent
-SPREAD = 4  # a table by number is used where it has at most so many places a message; else numbers are sorted
-FREE_PLACES = 1 << 20  # and as many more cost nothing
+MANY_BYTES = 1 << 28  # of payload; up to so many, all are read for one message, which others then find
 ORDERED = ("step_sent", "sender", "number")
 CAUSES = ("cause_sender", "cause_number")
 
@@ -93,7 +94,7 @@ class Trail:
         """Ids of all agents, those without a message too, ascending: int64."""
         listed = self._agent_table.get("id", np.empty(0, np.int64))
         self._columns(["sender", "receiver"])
-        return _distinct([listed, self["sender"], self["receiver"]])
+        return distinct([listed, self["sender"], self["receiver"]])
 
     @cached_property
     def sender(self):
@@ -142,6 +143,11 @@ class Trail:
         return agent
 
     @cached_property
+    def timing(self):
+        """Wall-clock times: ``step``, ``rank`` and ``seconds``; empty where none were kept."""
+        return files.read_timing(self.path)
+
+    @cached_property
     def _agent_table(self):
         table = files.read_agents(self.path)
         if "id" in table and (table["id"][1:] <= table["id"][:-1]).any():
@@ -165,7 +171,7 @@ class Trail:
     def _order(self):
         """What sorts the records as they lie in the segments; None: they lie so."""
         found = self._load(ORDERED)
-        key = _one_key([found[name] for name in ORDERED])
+        key = one_key([found[name] for name in ORDERED])
         if key is not None and (key[1:] > key[:-1]).all():
             order = None
         elif key is not None:
@@ -179,14 +185,10 @@ class Trail:
         """Columns as they lie in the segments, one after the other; checked by themselves."""
         if not names:
             return {}
-        parts = [files.read_segment(self.path, self.head, k, names) for k in range(len(self.head["segments"]["rank"]))]
-        found = {}
+        found = files.read_columns(self.path, self.head, names)
         for name in names:
-            whole = [part.pop(name) for part in parts]
-            found[name] = whole[0] if len(whole) == 1 else np.concatenate([np.empty(0, files.COLUMNS[name]), *whole])
-            if name == "payload_offset" and len(whole) > 1:  # into all payloads, one after the other
-                start = np.cumsum(self.head["segments"]["payload_bytes"]) - self.head["segments"]["payload_bytes"]
-                found[name] += np.repeat(start, self.head["segments"]["n_records"])
+            if name == "payload_offset":  # into all payloads, one after the other
+                found[name] += np.repeat(self._payload_start, self.head["segments"]["n_records"])
             self._check_range(name, found[name])
         return found
 
@@ -236,7 +238,7 @@ class Trail:
     @cached_property
     def _finder(self):
         found = self._columns(ORDERED)
-        return _finder(found["sender"], found["number"], self.path)
+        return finder(found["sender"], found["number"], self.path)
 
     @cached_property
     def cause(self):
@@ -279,9 +281,12 @@ class Trail:
     @cached_property
     def payload_bytes(self):
         """Bytes of all payloads: uint8; `payload_offset` points into them."""
-        segments = range(len(self.head["segments"]["rank"]))
-        parts = [files.read_segment(self.path, self.head, k, [files.PAYLOAD])[files.PAYLOAD] for k in segments]
-        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint8), *parts])
+        return files.read_columns(self.path, self.head, [files.PAYLOAD])[files.PAYLOAD]
+
+    @property
+    def _payload_start(self):
+        n_bytes = self.head["segments"]["payload_bytes"]
+        return np.cumsum(n_bytes) - n_bytes
 
     def payloads(self, name, rows=None):
         """Payloads of a type: rows, and a structured array of the same length. Local.
@@ -313,16 +318,29 @@ class Trail:
                 f"{self.path}: message {self.called(row)} has {self['payload_length'][row]} bytes of payload, "
                 f"the type {name} has {dtype.itemsize}; the trail is damaged"
             )
-        taken = files.payload_rows(self.payload_bytes, self["payload_offset"][rows], dtype.itemsize)
+        taken = payload_rows(self.payload_bytes, self["payload_offset"][rows], dtype.itemsize)
         return rows, np.ascontiguousarray(taken).view(dtype)[:, 0]
 
     def payload(self, row):
         """What one message carried: dict of field to value; None: not kept. Local."""
         if self.level != "full":
             return None
-        name = self.types[self["type"][row]]
-        record = self.payloads(name, [row])[1][0]
+        if self.head["segments"]["payload_bytes"].sum() <= MANY_BYTES or "payload_bytes" in self.__dict__:
+            record = self.payloads(self.types[self["type"][row]], [row])[1][0]
+        else:
+            record = self._one_payload(row)
         return {field: _plain(record[field].tolist()) for field in record.dtype.names or ()}
+
+    def _one_payload(self, row):
+        """A payload as a record, read by itself."""
+        dtype = self.head["message_types"][self["type"][row]][1]
+        start, offset = self._payload_start, int(self["payload_offset"][row])
+        k = int(np.searchsorted(start, offset, side="right")) - 1
+        lo = offset - int(start[k])
+        taken = files.read_payload(self.path, self.head, k, lo, lo + dtype.itemsize) if dtype.itemsize else b""
+        if len(taken) != dtype.itemsize or self["payload_length"][row] != dtype.itemsize:
+            raise FormatError(f"{self.path}: the payload of message {self.called(row)} is damaged")
+        return np.frombuffer(taken, dtype)[0] if dtype.itemsize else np.empty((), dtype)
 
     def message(self, row):
         """A message in words, for people and for JSON: dict. Local."""
@@ -365,6 +383,7 @@ class Trail:
             "ranks": len(np.unique(segments["rank"])),
             "payload_bytes": int(segments["payload_bytes"].sum()),
             "seed": self.head["seed"],
+            "rank_seconds": float(self.timing["seconds"].sum()) if self.timing else None,
             **{name: attrs[name] for name in PROVENANCE if name in attrs},
             "sources": self.head["sources"],
         }
@@ -389,104 +408,3 @@ def _plain(value):
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _distinct(parts):
-    """Distinct numbers of some arrays, ascending: int64."""
-    parts = [a for a in parts if len(a)]
-    if not parts:
-        return np.empty(0, np.int64)
-    low, high = min(int(a.min()) for a in parts), max(int(a.max()) for a in parts)
-    if high - low >= SPREAD * sum(map(len, parts)) + FREE_PLACES:
-        return np.unique(np.concatenate(parts))
-    seen = np.zeros(high - low + 1, np.bool_)
-    for a in parts:
-        seen[a - low] = True
-    return np.flatnonzero(seen) + low
-
-
-def _one_key(columns):
-    """One number a row that sorts as the columns do; None where it would not fit 63 bits."""
-    if not len(columns[0]):
-        return columns[0]
-    lows = [int(a.min()) for a in columns]
-    spans = [int(a.max()) - low + 1 for a, low in zip(columns, lows, strict=True)]
-    if np.prod([float(span) for span in spans]) > 2.0**62:
-        return None
-    key = columns[0] - lows[0]
-    for a, low, span in zip(columns[1:], lows[1:], spans[1:], strict=True):
-        key *= span
-        key += a - low
-    return key
-
-
-def _finder(sender, number, path):
-    """A function from (senders, numbers) to rows: n where there is no such message.
-
-    Numbers of one sender are mostly 0, 1, 2 ...: then a table with a place for
-    each is far quicker than a search.
-    """
-    n = len(sender)
-    if not n:
-        return lambda s, k: np.zeros(len(s), np.int64)
-    senders = _distinct([sender])
-    dense = senders[-1] - senders[0] == len(senders) - 1
-    base = int(senders[0])
-
-    def place(ids):  # of a sender, -1: none
-        if dense:
-            inside = (ids >= base) & (ids <= senders[-1])
-            return np.where(inside, ids - base, -1)
-        at = np.minimum(np.searchsorted(senders, ids), len(senders) - 1)
-        return np.where(senders[at] == ids, at, -1)
-
-    own = place(sender)
-    first = np.full(len(senders), np.iinfo(np.int64).max)
-    last = np.full(len(senders), -1, np.int64)
-    np.minimum.at(first, own, number)
-    np.maximum.at(last, own, number)
-    spans = last - first + 1
-    if spans.astype(np.float64).sum() > SPREAD * n + FREE_PLACES:
-        return _searcher(own, number, place, path, sender)
-    start = np.cumsum(spans) - spans
-    table = np.full(int(spans.sum()), n, np.int64)
-    at = start[own] + number - first[own]
-    table[at] = np.arange(n)
-    again = np.flatnonzero(table[at] != np.arange(n))
-    if len(again):
-        _refuse_twins(path, sender[again[0]], number[again[0]])
-
-    def find(s, k):
-        p = place(s)
-        inside = (p >= 0) & (k >= first[p]) & (k <= last[p])
-        if inside.all():
-            return table[start[p] + k - first[p]]
-        rows = np.full(len(s), n, np.int64)
-        p, k = p[inside], k[inside]
-        rows[inside] = table[start[p] + k - first[p]]
-        return rows
-
-    return find
-
-
-def _searcher(own, number, place, path, sender):
-    """The same by searching in sorted numbers."""
-    n, numbers = len(own), np.unique(number)
-    key = own * len(numbers) + np.searchsorted(numbers, number)
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    twins = np.flatnonzero(key[1:] == key[:-1])
-    if len(twins):
-        _refuse_twins(path, sender[order[twins[0]]], number[order[twins[0]]])
-
-    def find(s, k):
-        p, q = place(s), np.minimum(np.searchsorted(numbers, k), len(numbers) - 1)
-        wanted = p * len(numbers) + q
-        at = np.minimum(np.searchsorted(key, wanted), n - 1)
-        return np.where((p >= 0) & (numbers[q] == k) & (key[at] == wanted), order[at], n)
-
-    return find
-
-
-def _refuse_twins(path, sender, number):
-    raise FormatError(f"{path} has two messages {sender}:{number}; the trail is damaged")

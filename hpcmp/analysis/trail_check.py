@@ -4,6 +4,7 @@ import numpy as np
 
 from hpcmp.errors import FormatError
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import step_sums
 
 
 def check_trail(trail):
@@ -22,7 +23,7 @@ def check_trail(trail):
     _check_counts(trail, columns)
     n_steps = len(trail.head["steps"]["digest"])
     payload = trail.payload_bytes if trail.level == "full" else np.empty(0, np.uint8)
-    sums = files.step_sums(columns, payload, trail.steps[0], n_steps)
+    sums = step_sums(columns, payload, trail.steps[0], n_steps)
     wrong = np.flatnonzero((sums != trail.head["steps"]["digest"]).any(axis=1))
     if len(wrong):
         raise FormatError(

@@ -6,6 +6,7 @@ import numpy as np
 
 from hpcmp.analysis.trace import ORDERED
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import hash_payloads
 
 SHOWN = tuple(name for name in files.HASHED if name != "payload_length")
 
@@ -66,7 +67,7 @@ def _keys(trail, last):
     if trail.level == "full":
         for seed in files.SEEDS:
             offset, length = columns["payload_offset"][:n], columns["payload_length"][:n]
-            kept[f"payload {seed}"] = files.hash_payloads(offset, length, trail.payload_bytes, seed)
+            kept[f"payload {seed}"] = hash_payloads(offset, length, trail.payload_bytes, seed)
     return kept
 
 

@@ -17,8 +17,6 @@ from hpcmp.io.trail import IN_FLIGHT, STATUSES
 
 MAX_SHOWN = 3000  # messages that can be clicked through
 MAX_BINS = 120  # of the flow over time
-MAX_SOURCES = 200  # agents that shortest ways are counted from; more would cost minutes on large graphs
-EXACT_COST = 50_000_000  # agents x pairs up to which all are
 LAYOUT_TURNS = 200
 
 
@@ -33,8 +31,7 @@ def report(trail, rows_of, top=40):
         Agents that are drawn.
     """
     pairs = flow.edges(trail)
-    exact = len(trail.agents) * len(pairs.count) <= EXACT_COST
-    found = flow.bottlenecks(trail, None if exact else MAX_SOURCES)
+    found = flow.bottlenecks(trail)
     first, counts = flow.by_step(trail, MAX_BINS)
     data = {
         "graph": _graph(trail, pairs, found.boxes, top),

@@ -91,7 +91,7 @@ def _bottlenecks(parser):
         "--sources",
         type=int,
         metavar="N",
-        help="count shortest ways from N agents only (default: all; betweenness costs agents x edges)",
+        help="count shortest ways from N agents (default: all, or as many as take some seconds; the answer says how many)",
     )
 
 

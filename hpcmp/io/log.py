@@ -23,6 +23,7 @@ from hpcmp.errors import FormatError, InputError
 from hpcmp.io import h5
 from hpcmp.io import trail as files
 from hpcmp.io.text import GZIP_MAGIC, reading
+from hpcmp.io.trail_digest import step_sums
 
 ROLES = ("sender", "receiver", "time", "type", "id", "cause")
 NEEDED = ROLES[:3]
@@ -101,7 +102,7 @@ def import_log(path, folder, columns, separator=None):
     _write(folder, log, found, payload, distinct, [(str(name), dtype) for name in types], names)
     return {
         "records": n,
-        "agents": len(np.unique(np.concatenate((sender, receiver)))),
+        "agents": len(set(sender.tolist()).union(receiver.tolist())),
         "steps": len(distinct),
         "types": [str(name) for name in types],
         "notes": [*log.notes, *notes],
@@ -116,7 +117,7 @@ def _write(folder, log, found, payload, times, types, names):
     sent = np.bincount(found["step_sent"] * n_types + found["type"], minlength=n_steps * n_types)
     sent = sent.reshape(n_steps, n_types)
     steps = {
-        "digest": files.step_sums(found, payload, 0, n_steps),
+        "digest": step_sums(found, payload, 0, n_steps),
         "sent": sent,
         "delivered": np.concatenate((np.zeros((1, n_types), np.int64), sent[:-1])),
         "dropped": np.zeros_like(sent),

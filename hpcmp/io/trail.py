@@ -12,6 +12,7 @@ of its head. Needs neither MPI nor numba; every rank writes its own segments,
 rank 0 the rest.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -20,7 +21,6 @@ import h5py
 import numpy as np
 
 from hpcmp.errors import FileError, FormatError
-from hpcmp.hashing import hash_rows
 from hpcmp.io import h5
 from hpcmp.io.provenance import provenance
 
@@ -55,7 +55,6 @@ COLUMNS = {
 HASHED = tuple(name for name in COLUMNS if name != "payload_offset")  # where bytes lie depends on ranks
 COUNTS = ("sent", "delivered", "dropped", "in_flight")  # of a step, by type
 SEEDS = (1, 2)  # two sums of 64 bits each
-HASH_ROWS = 1 << 18  # hashed at once; a megabyte or two a column stays in the cache
 MAX_TYPE_BYTES = 1 << 20  # of one payload
 PAYLOAD = "payload"
 SEGMENT_COLUMNS = ("first_step", "rank", "n_records", "payload_bytes")
@@ -151,7 +150,7 @@ def write_head(folder, head):
         of all ranks, since the start; of a trail that goes on, `segments_of`
         its head comes first;
         ``steps`` : dict of arrays with a row for each closed step: ``digest``
-        uint64 (n, 2) of `step_sums` over all ranks, and `COUNTS` int64
+        uint64 (n, 2) of `trail_digest.step_sums` over all ranks, and `COUNTS` int64
         (n, types): sent in the step, delivered and dropped in it, in flight
         at its end; optional ``time`` (n,), numbers of the user;
         ``sources`` : list, optional: files it came from.
@@ -231,60 +230,6 @@ def clear(folder):
         path.unlink()
 
 
-# ---------------------------------------------------------------- digests
-
-
-def step_sums(columns, payload, first_step, n_steps):
-    """Sums of the hashes of the records sent in each step. Local.
-
-    The digest of a step is two sums modulo 2**64 over its records, with the
-    bytes of their payloads: neither the order nor the ranks of records count,
-    and sums of parts (ranks) may be added. In plain numpy, so that a reader
-    of a trail can do it again.
-
-    Parameters
-    ----------
-    columns : dict of str to (n,) array
-        `COLUMNS`.
-    payload : uint8 array
-        What ``payload_offset`` points into.
-    first_step, n_steps : int
-        Steps of the rows of the answer; records sent in others do not count.
-
-    Returns
-    -------
-    uint64 (n_steps, 2)
-    """
-    sums = np.zeros((n_steps, len(SEEDS)), np.uint64)
-    for lo in range(0, len(columns["step_sent"]), HASH_ROWS):
-        part = {name: columns[name][lo : lo + HASH_ROWS] for name in COLUMNS}
-        row = part["step_sent"] - first_step
-        inside = (row >= 0) & (row < n_steps)
-        for k, seed in enumerate(SEEDS):
-            of_payload = hash_payloads(part["payload_offset"], part["payload_length"], payload, seed)
-            h = hash_rows([*(part[name] for name in HASHED), of_payload.view(np.int64)], seed)
-            np.add.at(sums[:, k], row[inside], h[inside])
-    return sums
-
-
-def hash_payloads(offset, length, payload, seed):
-    """A hash of each payload's bytes; 0 where it has none: uint64 (n,). Local."""
-    h = np.zeros(len(offset), np.uint64)
-    for size in np.unique(length[length > 0]).tolist():
-        rows = np.flatnonzero(length == size)
-        h[rows] = hash_rows([payload_rows(payload, offset[rows], size)], seed)
-    return h
-
-
-def payload_rows(payload, offset, size):
-    """Payloads of one length, a row each: uint8 (n, size). Local."""
-    if not len(offset):
-        return np.empty((0, size), np.uint8)
-    if offset.min() < 0 or offset.max() + size > len(payload):
-        raise FormatError(f"a record points to bytes beyond the {len(payload)} of payload; the trail is damaged")
-    return np.lib.stride_tricks.sliding_window_view(payload, size)[offset]
-
-
 # ---------------------------------------------------------------- reading
 
 
@@ -333,29 +278,61 @@ def read_head(folder):
     return head
 
 
-def read_segment(folder, head, k, names):
-    """Columns of the segment k of a head's table: dict of arrays. Local.
+def read_columns(folder, head, names):
+    """Columns of all segments of a head, one segment after the other. Local.
 
     Parameters
     ----------
     names : list of str
         Of `COLUMNS`, or "payload".
+
+    Returns
+    -------
+    dict of str to array
     """
     table = head["segments"]
+    sizes = {name: table["payload_bytes" if name == PAYLOAD else "n_records"] for name in names}
+    found = {name: np.empty(int(n.sum()), _dtype_of(name)) for name, n in sizes.items()}
+    ends = {name: np.cumsum(n) for name, n in sizes.items()}
+    for k in range(len(table["rank"])):
+        with _opened_segment(folder, head, k) as (handle, path):
+            for name in names:
+                lo, hi = int(ends[name][k] - sizes[name][k]), int(ends[name][k])
+                column = _segment_column(handle, name, path, hi - lo)
+                if hi > lo:
+                    column.read_direct(found[name], dest_sel=np.s_[lo:hi])
+    return found
+
+
+def read_payload(folder, head, k, lo, hi):
+    """Bytes [lo, hi) of the payload of the segment k of a head's table: uint8. Local."""
+    with _opened_segment(folder, head, k) as (handle, path):
+        return _segment_column(handle, PAYLOAD, path, int(head["segments"]["payload_bytes"][k]))[lo:hi]
+
+
+@contextlib.contextmanager
+def _opened_segment(folder, head, k):
+    table = head["segments"]
     path = Path(folder) / segment_name(int(table["first_step"][k]), int(table["rank"][k]))
+    _refuse_link(path)
+    with h5.opened(path, h5.SEGMENT) as handle:
+        yield handle, path
+
+
+def _segment_column(handle, name, path, rows):
+    column = h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=rows)
+    if column.dtype != _dtype_of(name):
+        raise FormatError(f"{path}: {name} has dtype {column.dtype}, {_dtype_of(name)} is needed")
+    return column
+
+
+def _dtype_of(name):
+    return np.dtype(np.uint8) if name == PAYLOAD else COLUMNS[name]
+
+
+def _refuse_link(path):
     if path.is_symlink():
         raise FormatError(f"{path} is a link; hpcmp follows no links within a trail")
-    n_rows, n_bytes = int(table["n_records"][k]), int(table["payload_bytes"][k])
-    found = {}
-    with h5.opened(path, h5.SEGMENT) as handle:
-        for name in names:
-            dtype = np.dtype(np.uint8) if name == PAYLOAD else COLUMNS[name]
-            rows = n_bytes if name == PAYLOAD else n_rows
-            column = h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=rows)
-            if column.dtype != dtype:
-                raise FormatError(f"{path}: {name} has dtype {column.dtype}, {dtype} is needed")
-            found[name] = column[...]
-    return found
 
 
 def read_agents(folder):
@@ -372,8 +349,7 @@ def read_timing(folder):
 def _read_table(path, kind, kinds, needed):
     if not path.exists():
         return {}
-    if path.is_symlink():
-        raise FormatError(f"{path} is a link; hpcmp follows no links within a trail")
+    _refuse_link(path)
     with h5.opened(path, kind) as handle:
         n = h5.dataset(handle, needed[0], path=path, ndim=1).shape[0]
         return {

@@ -7,6 +7,7 @@ import trails
 from hpcmp import analysis
 from hpcmp.analysis import causes
 from hpcmp.errors import FormatError, GraphError
+from hpcmp.io.log import import_log
 
 STEPS = 14
 
@@ -131,6 +132,15 @@ def test_a_conversation_is_one_tree(case):
     for row in (0, len(records) // 2):
         expected = [k for k, r in enumerate(records) if r["conversation"] == records[row]["conversation"]]
         assert causes.conversation(trail, row).tolist() == expected
+
+
+def test_an_effect_of_the_same_time_may_lie_before_its_cause(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("9 1 5 a -\n1 2 5 b a\n2 3 6 c b\n4 4 6 d -\n")
+    import_log(log, tmp_path / "t", "sender,receiver,time,id,cause")
+    trail = analysis.open(tmp_path / "t")
+    assert [trail.called(row) for row in trail.forward(9, 0)] == ["1:0", "9:0", "2:0"]
+    assert [trail.called(row) for row in trail.back(2, 0)] == ["2:0", "1:0", "9:0"]
 
 
 def test_circles_and_instant_messages_are_refused(case, tmp_path):

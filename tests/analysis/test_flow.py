@@ -116,6 +116,16 @@ def test_betweenness_from_all_sources_by_name_is_the_whole():
     np.testing.assert_allclose(some, whole, atol=1e-12)
 
 
+def test_as_many_sources_as_can_be_afforded(case, monkeypatch):
+    trail, _ = case
+    assert flow.bottlenecks(trail).n_sources == len(trail.agents)
+    monkeypatch.setattr(flow, "COST", 2 * len(flow.edges(trail).count))
+    some = flow.bottlenecks(trail)
+    assert some.n_sources == 2
+    np.testing.assert_array_equal(some.traffic, flow.bottlenecks(trail, 2).traffic)
+    assert flow.bottlenecks(trail, 99).n_sources == len(trail.agents)
+
+
 @pytest.mark.slow
 def test_betweenness_of_a_real_log_is_networkxs(data, tmp_path):
     networkx = pytest.importorskip("networkx")
@@ -252,9 +262,14 @@ def test_the_first_difference_is_found(case, tmp_path, change):
 
 def test_a_longer_run_is_no_difference(case, tmp_path):
     trail, records = case
+    late = next(k for k, r in enumerate(records) if r["step_sent"] < 8 <= r["step_delivered"])
+    records = [r | {"step_delivered": -1, "status": 7} if k == late else r for k, r in enumerate(records)]
+    trail = analysis.open(
+        trails.write(tmp_path / "whole", records, STEPS, 2)
+    )  # one expires after the short run has ended
     short = []
     for r in records:
         if r["step_sent"] < 8:
-            late = r["step_delivered"] >= 8
-            short.append(r | ({"step_delivered": -1, "status": 1} if late else {}))
+            is_open = r["step_delivered"] >= 8 or r["status"] == 7
+            short.append(r | ({"step_delivered": -1, "status": 1} if is_open else {}))
     assert compare_trails(analysis.open(trails.write(tmp_path / "t", short, 8)), trail) is None

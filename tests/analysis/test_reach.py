@@ -33,6 +33,13 @@ def test_reach_is_what_a_plain_search_finds(tmp_path, delays, seed):
         assert dict(zip(found.agents.tolist(), found.counts.tolist(), strict=True)) == naive_reach(records)
 
 
+def test_late_messages_that_are_alone_in_their_step(tmp_path):
+    for seed in range(6):
+        records = trails.simulate(n_agents=5, n_steps=40, seed=seed, chance=0.06, delays=(1, 4, 9))
+        found = reach(analysis.open(trails.write(tmp_path / str(seed), records, 40)))
+        assert dict(zip(found.agents.tolist(), found.counts.tolist(), strict=True)) == naive_reach(records)
+
+
 def test_messages_of_the_same_time_do_not_chain(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("1 2 5\n2 3 5\n3 4 6\n4 3 7\n")

@@ -8,9 +8,11 @@ import pytest
 import trails
 
 from hpcmp import analysis
+from hpcmp.analysis import trace
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
 from hpcmp.io import h5
 from hpcmp.io import trail as files
+from hpcmp.io.trail_digest import step_sums
 
 STEPS = 12
 
@@ -59,7 +61,7 @@ def test_steps_have_the_same_digest_on_any_ranks(records, tmp_path):
     np.testing.assert_array_equal(heads[0]["steps"]["digest"], heads[1]["steps"]["digest"])
     columns, payload = trails.columns_of(records)
     halves = [{k: v[rows] for k, v in columns.items()} for rows in (slice(0, 20), slice(20, None))]
-    parts = [files.step_sums(half, payload, 0, STEPS) for half in halves]
+    parts = [step_sums(half, payload, 0, STEPS) for half in halves]
     np.testing.assert_array_equal(parts[0] + parts[1], heads[0]["steps"]["digest"])  # sums of ranks are added
 
 
@@ -73,6 +75,15 @@ def test_messages_are_found_by_name(records, folder):
     assert trail.rows([5, 0, 990], [0, 10**9, 0]).tolist() == [trail.n] * 3
     with pytest.raises(GraphError, match="has no message 0:99999"):
         trail.row(0, 99999)
+
+
+@pytest.mark.parametrize("far_number", [10**12, 2**63 - 1])
+def test_one_far_number_does_not_overflow(records, tmp_path, far_number):
+    two = [dict(records[0], number=0, cause=None), dict(records[0], number=far_number, cause=None)]
+    trail = analysis.open(trails.write(tmp_path / "t", two, STEPS))
+    sender = records[0]["sender"]
+    assert [trail.row(sender, 0), trail.row(sender, far_number)] == [0, 1]
+    assert trail.rows([sender], [5]).tolist() == [2]
 
 
 @pytest.mark.parametrize("scale", [1, 10**15])
@@ -110,6 +121,15 @@ def test_a_message_says_all_there_is(records, folder):
     }
 
 
+def test_one_payload_is_read_by_itself_where_there_are_many(records, folder, monkeypatch):
+    whole = analysis.open(folder)
+    monkeypatch.setattr(trace, "MANY_BYTES", 0)
+    single = analysis.open(folder)
+    for row in range(whole.n):
+        assert single.payload(row) == whole.payload(row)
+    assert "payload_bytes" not in single.__dict__
+
+
 def test_a_killed_run_leaves_the_trail_up_to_its_head(records, tmp_path):
     early = [r for r in records if r["step_sent"] < 6]
     folder = trails.write(tmp_path / "t", early, STEPS, 2)
@@ -142,7 +162,8 @@ def test_agents_and_timing(records, folder):
     trail = analysis.open(folder)
     assert trail.agents.tolist() == list(range(0, 100, 10))
     assert (trail.name_of(30), trail.agent("a3"), trail.agent("30")) == ("a3", 30, 30)
-    assert files.read_timing(folder)["seconds"].tolist() == [0.5, 0.25]
+    assert trail.timing["seconds"].tolist() == [0.5, 0.25]
+    assert trail.facts()["rank_seconds"] == 0.75
     with pytest.raises(GraphError, match="'bob' is no agent"):
         trail.agent("bob")
 
@@ -218,6 +239,17 @@ def test_a_file_with_any_byte_changed_is_read_or_refused_with_a_reason(folder, t
             with contextlib.suppress(HpcmpError):
                 analysis.open(folder).check()
         path.write_bytes(content)
+    analysis.open(folder).check()
+
+
+def test_a_head_that_cannot_be_written_leaves_the_one_before(records, folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(FileError, match=r"trail\.h5 cannot be written: No space left"):
+        files.write_head(folder, trails.head_of([], STEPS))
+    assert not list(folder.glob(".*.part"))
     analysis.open(folder).check()
 
 
