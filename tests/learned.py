@@ -65,6 +65,6 @@ def error_of_gradient(comm, tensor, loss, step=1e-5, n_checked=10):
                     flat[place] = before
             change = (ends[0] - ends[1]) / (2 * step)
             if mine:
-                worst = max(worst, abs(change - tensor.grad.reshape(-1)[place]))
-                largest = max(largest, abs(change))
-    return max(comm.allgather(worst)) / max(comm.allgather(largest))
+                worst = np.maximum(worst, abs(change - tensor.grad.reshape(-1)[place]))  # NaN stays
+                largest = np.maximum(largest, abs(change))
+    return np.max(comm.allgather(worst)) / np.max(comm.allgather(largest))

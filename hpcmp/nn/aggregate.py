@@ -149,7 +149,7 @@ def attend(z, source, target, slope=0.2, with_self=True, dropout=0.0, again=None
     s_local = view.with_ghosts(s)
     known = view.empty((len(s_local), heads, 2), np.float64)
     attention.powers(s_local, slope, known, 0, len(s_local))
-    wants = any(a.wants_grad for a in (z, source, target))
+    wants = view.is_learning and any(a.wants_grad for a in (z, source, target))
     out, up = view.empty(z.shape, dtype), view.empty(z.shape if wants else (0, z.width), dtype)
     up_weight, top, total = (view.empty((n, heads), np.float64) for _ in range(3))
 

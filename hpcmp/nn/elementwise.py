@@ -58,10 +58,24 @@ def _rows_first(a, b):
     """The two, rows before a parameter."""
     if a.view is None:
         a, b = b, a
+    if b.view is not None:
+        same_view(a, b)
     if a.view is None or a.width != b.width:
         kinds = [f"{'a parameter' if t.view is None else 'rows'} of width {t.width}" for t in (a, b)]
         raise alike(f"{kinds[0]} and {kinds[1]} do not fit together; two rows of one width, or one and a parameter, do")
     return a, b
+
+
+def same_view(*tensors):
+    """Refuse rows of different views, whose numbers differ. Local.
+
+    Raises
+    ------
+    ProgramError
+        They are of several. Raised on every rank.
+    """
+    if any(t.view is not tensors[0].view for t in tensors):
+        raise alike("rows of different views do not fit together: of an edge's ends and of vertices, or of two graphs")
 
 
 def maximum(*tensors):
@@ -69,6 +83,7 @@ def maximum(*tensors):
 
     The gradient goes to the first that has it.
     """
+    same_view(*tensors)
     data = np.stack([t.data for t in tensors])
     best = data.argmax(axis=0)
 
@@ -163,6 +178,7 @@ def drawing(p):
 
 def concat(*tensors):
     """Rows side by side. Local."""
+    same_view(*tensors)
     ends = np.cumsum([t.width for t in tensors])[:-1]
     data = np.concatenate([t.data for t in tensors], axis=1)
     return made(data, tensors[0].view, tensors, lambda d: tuple(map(np.ascontiguousarray, np.split(d, ends, axis=1))))

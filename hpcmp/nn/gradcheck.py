@@ -26,7 +26,7 @@ def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
     Returns
     -------
     float
-        Of differences, by the largest gradient; about 1e-8 for a right one.
+        Of differences, by the largest gradient; about 1e-8 for a right one, NaN if one is NaN.
     """
     view = View(graph, threads, seed, np.float64)
     parameters = model.parameters() if hasattr(model, "parameters") else {}
@@ -60,8 +60,8 @@ def gradcheck(model, graph, x, *, seed=0, step=1e-5, threads=1):
             change = _difference(tensor.data, place, step, loss, mine)
             if mine:
                 given = 0.0 if tensor.grad is None else float(tensor.grad.reshape(-1)[place])
-                worst, largest = max(worst, abs(given - change)), max(largest, abs(change))
-    return max(view.comm.allgather(worst)) / max(view.comm.allgather(largest))
+                worst, largest = np.maximum(worst, abs(given - change)), np.maximum(largest, abs(change))  # NaN stays
+    return float(np.max(view.comm.allgather(worst)) / np.max(view.comm.allgather(largest)))
 
 
 def _difference(data, place, step, loss, mine):

@@ -11,8 +11,9 @@ import numpy as np
 from hpcmp.kernels import gather
 from hpcmp.nn.aggregates import BEST, PLACE, check_aggregate, numbered, place_dtype, share_of_edges
 from hpcmp.nn.channel import ByChannel
+from hpcmp.nn.dense import one_blas_thread
 from hpcmp.nn.sums import alike
-from hpcmp.nn.tape import Tensor, gradients, made, parameters_of
+from hpcmp.nn.tape import Tensor, gradients, made, now, parameters_of
 
 EDGES_AT_ONCE = 8192  # a row with more goes alone
 
@@ -50,8 +51,9 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
     h_local = view.with_ghosts(h.data)
     share, is_one = share_of_edges(view, aggregate), aggregate in BEST
     runs = _runs(view, graph)
-    probe = message(*Chunk(view, graph, 0, 0).tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
-    used, out = parameters_of(probe), view.empty((len(h.data), probe.width), h.data.dtype)
+    since, none = now(), Chunk(view, graph, 0, 0)
+    probe = message(*none.tensors(h_local, h.data, edge))  # of no edges: what it gives and uses
+    used, out = parameters_of(probe, since, none), view.empty((len(h.data), probe.width), h.data.dtype)
     best = np.empty(out.shape, place_dtype(graph)) if is_one else None
 
     def forward(p, lo, hi):
@@ -64,7 +66,8 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
             else:
                 _sum_edges(chunk, m, out[first:end])
 
-    view.over_parts(forward)
+    with one_blas_thread():  # around all threads: the limit is the process's
+        view.over_parts(forward)
     if share is not None:
         out *= share
 
@@ -86,7 +89,8 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
                     if parameter in found:
                         leaf[p] += found[parameter]
 
-        view.over_parts(receivers)
+        with one_blas_thread():
+            view.over_parts(receivers)
         if h.wants_grad:
             h_turned, d_turned, turned_runs = (
                 view.with_ghosts(h.data, turned),
@@ -106,7 +110,8 @@ def propagate(view, message, h, edge=(), aggregate="sum"):
                         _sum_edges(chunk, found[src], mine)
                         dh[first:end] += mine
 
-            view.over_parts(senders)
+            with one_blas_thread():
+                view.over_parts(senders)
         return (dh, *(view.tree_sum(leaf) for leaf in leaves))
 
     return made(out, view, (h, *used), back)

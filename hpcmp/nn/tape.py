@@ -10,7 +10,13 @@ import itertools
 
 import numpy as np
 
+from hpcmp.nn.sums import alike
+
 _CLOCK = itertools.count()
+
+
+def _SPENT(d):
+    """Way back of an origin that has forgotten it."""
 
 
 class Tensor:
@@ -32,7 +38,12 @@ class Tensor:
         self.data, self.view, self.wants_grad, self.name = data, view, wants_grad, name
         self.grad = None
         self.is_lasting = False  # the same in every epoch, so that what is made of it may be kept
-        self.origin = self  # of a result an Origin
+        self.made_by = None  # an Origin, of a result
+
+    @property
+    def origin(self):
+        """How it was made; of what nothing made, itself."""
+        return self.made_by or self
 
     @property
     def shape(self):
@@ -73,10 +84,10 @@ def made(data, view, sources, back):
     back : callable (gradient of the result) -> tuple, one for each source
         None for a source that wants none.
     """
-    wants = any(s.wants_grad for s in sources)
+    wants = any(s.wants_grad for s in sources) and getattr(view, "is_learning", True)
     out = Tensor(data, view, wants)
     if wants:
-        out.origin = Origin(tuple(s.origin if s.wants_grad else None for s in sources), back, view)
+        out.made_by = Origin(tuple(s.origin if s.wants_grad else None for s in sources), back, view)
     return out
 
 
@@ -97,7 +108,14 @@ def gradients(result, gradient):
     """Gradients of a result by the tensors that nothing made: dict. Collective.
 
     The result forgets how it was made.
+
+    Raises
+    ------
+    ProgramError
+        Something it was made of has forgotten already. Raised on every rank.
     """
+    if any(origin.back is _SPENT for origin in _ancestors(result)):
+        raise alike("this was gone back through before: a result gives gradients once; make it again for more")
     found, order = {result.origin: gradient}, sorted(_ancestors(result), key=lambda o: o.age)
     while order:
         origin = order.pop()
@@ -109,7 +127,7 @@ def gradients(result, gradient):
             if source is not None and part is not None:
                 # not in place: an operation may have given the same array to two sources
                 found[source] = _sum(source.view, found[source], part) if source in found else part
-        origin.sources, origin.back = (), None
+        origin.sources, origin.back = (), _SPENT
         del d, given, part
     return found
 
@@ -118,9 +136,38 @@ def _sum(view, a, b):
     return a + b if view is None else view.plus(a, b)
 
 
-def parameters_of(result):
-    """Parameters that a result was made of, in the order of their names: list. Local."""
-    found = {leaf.name: leaf for leaf in _ancestors(result) if isinstance(leaf, Tensor) and leaf.view is None}
+def now():
+    """A time to compare the ages of origins with. Local."""
+    return next(_CLOCK)
+
+
+def parameters_of(result, since, inside):
+    """Parameters that a result was made of, in the order of their names: list. Local.
+
+    Parameters
+    ----------
+    since : int
+        `now` before it was made.
+    inside : View or chunk
+        Whose rows it may be made of.
+
+    Raises
+    ------
+    ProgramError
+        It was made of something that an operation gave before, or of other rows
+        that want gradients. Raised on every rank.
+    """
+    found = {}
+    for origin in _ancestors(result):
+        if not isinstance(origin, Tensor):
+            if origin.age < since:
+                raise alike(
+                    "a message may use parameters, but not what was made of them before; make it within the message"
+                )
+        elif origin.view is None:
+            found[origin.name] = origin
+        elif origin.view is not inside:
+            raise alike("a message may use rows of its ends alone; give others as part of what is sent")
     return [found[name] for name in sorted(found)]
 
 

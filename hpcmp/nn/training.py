@@ -249,7 +249,7 @@ def describe(history):
 
 def evaluate(model, data, epoch=0, task=None):
     """Metrics of each split, without dropout: dict of SPLIT_METRIC. Collective."""
-    data.view.begin(epoch, False)
+    data.view.begin(epoch, False, is_learning=False)
     return (task or Vertices()).evaluate(data, model(data.view, data.x))
 
 
@@ -278,7 +278,7 @@ def apply(model, view, features, normalize, n_in):
     with together(view.comm):
         if x is not None and x.width != n_in:
             raise ProgramError(f"the features {features!r} are {x.width} wide, the model was trained with {n_in}")
-    view.begin(0, False)
+    view.begin(0, False, is_learning=False)
     logits = model(view, x).data
     return logits, sent_by_all(view.comm, view.sent)
 

@@ -44,7 +44,7 @@ class View:
             graph.part_start[first : last + 1] - graph.first_gid if last > first else np.zeros(1, np.int64)
         )
         self.first_part = first
-        self.epoch, self.is_training, self.n_draws = 0, False, 0
+        self.epoch, self.is_training, self.is_learning, self.n_draws = 0, False, True, 0
         self.kept = {}  # what layers work out of the graph once
         self.pool = Pool()
         self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
@@ -84,9 +84,12 @@ class View:
         out.is_lasting = True
         return out
 
-    def begin(self, epoch, is_training):
-        """Start a forward pass: calls of dropout are numbered from here. Local."""
-        self.epoch, self.is_training, self.n_draws = epoch, is_training, 0
+    def begin(self, epoch, is_training, is_learning=True):
+        """Start a forward pass: calls of dropout are numbered from here. Local.
+
+        Without learning, results forget at once what they were made of.
+        """
+        self.epoch, self.is_training, self.is_learning, self.n_draws = epoch, is_training, is_learning, 0
 
     def next_draws(self):
         """(seed, epoch, number of this call) for draws by id. Local."""
