@@ -9,7 +9,7 @@ import hashlib
 import numpy as np
 
 from hpcmp.comm import together
-from hpcmp.io import trail
+from hpcmp.io import trail, trail_digest
 from hpcmp.kernels import inbox
 
 ROWS = 1 << 21  # messages of all ranks between two heads
@@ -83,7 +83,7 @@ class Recorder:
         self.sums = np.concatenate((self.sums, np.zeros((n_steps - len(self.sums), self.sums.shape[1]), np.uint64)))
         if n:
             first = int(head["sent"].min())
-            self.sums[first:] += trail.step_sums(columns, payload, first, n_steps - first)
+            self.sums[first:] += trail_digest.step_sums(columns, payload, first, n_steps - first)
         if self.writer is not None:
             self.writer.append(columns, payload)
 
@@ -103,7 +103,7 @@ class Recorder:
         return offset, length, np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
     def count(self, post, n_all):
-        """Count a step's messages by kind; write what is enough. Collective with a folder."""
+        """Count a step's messages by kind; write a part when it is large. Collective."""
         kinds = self.model.records[0]
         n = len(self.model.kinds)
         ended = post.buffer.view(kinds)["kind"][post.slots]

@@ -3,8 +3,7 @@
 HELP = "run agents with typed messages on a graph; the same history on any number of ranks and threads"
 EXAMPLES = (
     "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 100 --seed 7 -o states.h5",
-    "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 100 --trace full --trail trail",
-    "hpcmp trace report trail -o report.html                  (and then follow a message)",
+    "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 100 --trace full --trail trail   (then `trace`)",
     "hpcmp simulate rumour.py:model small.h5 --steps 3 --check  (as plain Python: print, pdb)",
 )
 

@@ -97,7 +97,7 @@ def own(comm):
 
 
 def test_memory_is_lent_again_and_not_hoarded():
-    from hpcmp.nn.memory import FIT, LEAST, Pool
+    from hpcmp.memory import FIT, LEAST, Pool
 
     pool, n = Pool(), LEAST // 4
     a = pool.empty((n, 2), np.float32)
@@ -119,7 +119,7 @@ def test_memory_is_lent_again_and_not_hoarded():
 
 @pytest.mark.parametrize("size", [0, 3])
 def test_small_arrays_are_the_allocators_own(size):
-    from hpcmp.nn.memory import Pool
+    from hpcmp.memory import Pool
 
     pool = Pool()
     assert pool.empty((size,), np.int64).base is None and pool.lent == 0
