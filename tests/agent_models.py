@@ -1,6 +1,15 @@
 """Models of agents for tests: one that uses all there is, and small ones."""
 
+import numpy as np
+from building import build
+from graphs import random, sample
+
 from hpcmp import agents
+from hpcmp.graph import with_vertex_field
+
+MEETING = random(60, 240, stride=3, first=-50)
+RING = sample(range(12), [(k, (k + 1) % 12) for k in range(12)])
+Note = agents.MessageType("note", x="int64")
 
 Job = agents.MessageType("job", id="int64", work="float64")
 Done = agents.MessageType("done", id="int64", value="float64")
@@ -15,13 +24,13 @@ def everything():
         "worker", {"busy": "int64", "done": "int64", "heard": "float64", "n": "int64", "order": "int64"}
     )
 
-    @boss.on(Done, limit=3, policy="drop_new")
+    @boss.on(Done, limit=1, policy="drop_new")
     def collect(me, msg, out, ctx):
         me.got += 1
         me.value += msg.value
         me.last = me.last * 31 + msg.sender * 7 + msg.number  # tells of the order of reading
 
-    @boss.on(Sum, limit=2, policy="drop_old")
+    @boss.on(Sum, limit=1, policy="drop_old")
     def note(me, msg, out, ctx):
         me.last = me.last * 17 + msg.n
 
@@ -32,7 +41,7 @@ def everything():
             out.send(Job, out.neighbour(q), me.given, agents.chance(me, ctx, 3))
         me.given += 1
 
-    @boss.on(Job, limit=4, policy="drop_new")
+    @boss.on(Job, limit=1, policy="drop_new")
     def pass_on(me, msg, out, ctx):
         if msg.work > 0.4:
             out.send(Job, msg.sender, msg.id, msg.work * ctx.fade)
@@ -49,7 +58,7 @@ def everything():
         me.order = me.order * 31 + msg.sender * 7 + msg.number
         out.send(Done, msg.sender, msg.id, msg.work * 2)
 
-    @worker.on(Done, limit=2, policy="drop_old")
+    @worker.on(Done, limit=1, policy="drop_old")
     def hear(me, msg, out, ctx):
         me.busy += msg.id
 
@@ -98,3 +107,11 @@ def flood():
         return me.hops >= 0
 
     return cell
+
+
+def stage(comm, of=MEETING, **options):
+    """A graph with roles and times of arrival that depend on ids alone."""
+    graph = build(comm, of, **options)
+    id = graph.id[: graph.n_owned]
+    graph = with_vertex_field(graph, "role", (id // 3 % 3 != 0).astype(np.int64))
+    return with_vertex_field(graph, "arrives", np.where(id % 5 == 1, 4, 0))

@@ -5,8 +5,8 @@ import re
 import agent_models as models
 import numpy as np
 import pytest
+from agent_models import RING, Note, stage
 from building import agreed_error, build, everywhere
-from graphs import random as random_sample
 from graphs import sample
 from mpi4py import MPI
 
@@ -15,18 +15,7 @@ from hpcmp.agents.post import Post
 from hpcmp.errors import ProgramError
 from hpcmp.graph import with_vertex_field
 
-MEETING = random_sample(60, 240, stride=3, first=-50)
 STEPS = 25
-RING = sample(range(12), [(k, (k + 1) % 12) for k in range(12)])
-Note = agents.MessageType("note", x="int64")
-
-
-def stage(comm, of=MEETING, **options):
-    """A graph with roles and times of arrival that depend on ids alone."""
-    graph = build(comm, of, **options)
-    id = graph.id[: graph.n_owned]
-    graph = with_vertex_field(graph, "role", (id % 3 != 0).astype(np.int64))
-    return with_vertex_field(graph, "arrives", np.where(id % 5 == 1, 4, 0))
 
 
 def history(graph, threads=1, **more):

@@ -1,0 +1,86 @@
+"""The trail of a simulation: the same records on any ranks, whole when it ends, and readable when it fails."""
+
+import agent_models as models
+import numpy as np
+import pytest
+from agent_models import RING, Note, stage
+from building import agreed_error, build
+from mpi4py import MPI
+
+from hpcmp import agents, analysis
+from hpcmp.agents import record
+from hpcmp.errors import ProgramError
+from hpcmp.io import trail as files
+
+
+def run(graph, folder, level="full", **more):
+    told = {"steps": 20, "seed": 7, "params": {"fade": 0.9}, "joins": "arrives"}
+    return agents.simulate(graph, models.everything(), trace=level, trail=folder, **told, **more)
+
+
+def records(folder):
+    """All records by (step, sender, number), checked, payload too."""
+    trail = analysis.open(folder)
+    trail.check()
+    columns = files.read_columns(folder, files.read_head(folder), [*files.COLUMNS, "payload"])
+    by_name = np.lexsort((columns["number"], columns["sender"], columns["step_sent"]))
+    return {name: columns[name][by_name] for name in files.COLUMNS if name != "payload_offset"}
+
+
+@pytest.mark.parametrize("level", ["headers", "full"])
+@pytest.mark.parametrize("rows", [record.ROWS, 300])
+def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, monkeypatch, level, rows):
+    alone = run(stage(MPI.COMM_SELF), None, level)
+    monkeypatch.setattr(record, "ROWS", rows)
+    found = run(stage(comm), shared_tmp / "many", level)
+    assert found.trail_digest == alone.trail_digest and found.step_digests == alone.step_digests
+    if comm.rank == 0:
+        head, rows = files.read_head(shared_tmp / "many"), records(shared_tmp / "many")
+        assert head["last_step"] == 19 and len(rows["sender"]) == sum(c["sent"] for c in found.counts)
+        assert len(set(zip(rows["sender"].tolist(), rows["number"].tolist(), strict=True))) == len(rows["sender"])
+        ended = np.bincount(rows["status"], minlength=8)
+        assert ended[files.IN_FLIGHT] == found.counts[-1]["in_flight"]
+        assert ended[files.DELIVERED] == sum(c["delivered"] for c in found.counts)
+        assert set(np.flatnonzero(ended).tolist()) == {0, 1, 2, 3, 4, 6}  # every fate but none and expired
+
+
+def test_every_message_names_its_cause_and_conversation(comm, shared_tmp):
+    graph = build(comm, RING)
+    agents.simulate(graph, [models.flood()], steps=20, trace="full", trail=shared_tmp / "flood")
+    if comm.rank == 0:
+        rows = records(shared_tmp / "flood")
+        assert (rows["sender"] == np.arange(12)).all() and (rows["number"] == 0).all()
+        assert (rows["cause_sender"][1:] == np.arange(11)).all() and rows["cause_number"][0] == -1
+        assert (rows["conversation_sender"] == 0).all() and (rows["conversation_number"] == 0).all()
+
+
+def test_a_run_that_fails_leaves_a_trail_of_its_closed_steps(comm, shared_tmp):
+    cell = agents.Agent("cell", {"n": "int64"})
+
+    @cell.on(Note)
+    def hear(me, msg, out, ctx):
+        if ctx.step == 6 and me.id == 3:
+            raise ValueError("broken")
+
+    @cell.each_step
+    def tell(me, out, ctx):
+        out.to_neighbours(Note, 1)
+
+    graph = build(comm, RING)
+    error = agreed_error(
+        comm,
+        ProgramError,
+        lambda: agents.simulate(graph, [cell], steps=20, trace="headers", trail=shared_tmp / "failed"),
+    )
+    assert "step 6: agent 3 (cell), reading message 5 of agent 2" in error and "broken" in error
+    if comm.rank == 0:
+        assert files.read_head(shared_tmp / "failed")["last_step"] == 4  # what was sent in 5 was never read
+        analysis.open(shared_tmp / "failed").check()
+
+
+def test_a_folder_of_other_things_is_refused(comm, shared_tmp):
+    if comm.rank == 0:
+        (shared_tmp / "notes.txt").write_text("mine")
+    comm.Barrier()
+    agreed = agreed_error(comm, Exception, lambda: run(stage(comm), shared_tmp))
+    assert "notes.txt" in agreed
