@@ -204,3 +204,33 @@ def test_any_receiver_is_found_where_asked_for(comm):
         lambda: agents.simulate(graph, [caller], steps=3, params={"modulus": 1000}, any_receiver=True),
     )  # fmt: skip
     assert "which does not exist" in error
+
+
+def test_edges_are_those_to_the_neighbours_in_both_kinds_of_graphs(comm):
+    reader = agents.Agent("reader", {"total": "float64", "wrong": "int64"})
+
+    @reader.each_step(alone=False)
+    def read(me, out, ctx):
+        for q in range(out.degree()):
+            me.total += out.edge(q).weight
+            me.wrong += out.edge(out.place(out.neighbour(q))).weight != out.edge(q).weight
+        me.wrong += out.place(99) != -1
+        if ctx.step == 0:
+            out.to_neighbours(Note, 1)
+
+    @reader.on(Note)
+    def hear(me, msg, out, ctx):
+        pass
+
+    for directed in (True, False):
+        of = RING._replace(directed=directed)
+        want = {k: 0.0 for k in range(12)}
+        for u, v, w in zip(of.src.tolist(), of.dst.tolist(), of.weight.tolist()):
+            want[u] += 2 * w
+            want[v] += 0 if directed else 2 * w
+        graph = build(comm, of)
+        for check in (False, True):
+            run = agents.simulate(graph, [reader], steps=9, check=check)
+            assert everywhere(graph, run["total"]) == pytest.approx(want)
+            assert not any(everywhere(graph, run["wrong"]).values())
+            assert (run.ended, run.steps) == ("quiet", 2)
