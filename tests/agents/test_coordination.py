@@ -7,23 +7,43 @@ from graphs import random as random_sample
 from graphs import sample
 from mpi4py import MPI
 
-from hpcmp.agents.coordination import colouring, consensus, election, extremes, gossip
+from hpcmp import random
+from hpcmp.agents.coordination import (
+    auction,
+    cascade,
+    colouring,
+    consensus,
+    election,
+    epidemic,
+    extremes,
+    gossip,
+    threshold,
+)
 from hpcmp.errors import ProgramError
 
 PETERSEN = [(k, (k + 1) % 5) for k in range(5)] + [(k, k + 5) for k in range(5)]
 PETERSEN += [(5 + k, 5 + (k + 2) % 5) for k in range(5)]
 CUBE = [(v, v ^ (1 << bit)) for v in range(16) for bit in range(4) if v < v ^ (1 << bit)]
 GRAPHS = {
-    "ring of 16": (16, [(k, (k + 1) % 16) for k in range(16)], 0.926670, 0.949253, 300),
-    "hypercube 4": (16, CUBE, 0.6, 0.6, 45),
-    "path of 16": (16, [(k, k + 1) for k in range(15)], 0.980785, 0.987190, 600),
-    "star of 16": (16, [(0, k) for k in range(1, 16)], 0.882353, 0.9375, 180),
-    "Petersen": (10, PETERSEN, 0.428571, 0.5, 30),
+    "ring of 16": (16, [(k, (k + 1) % 16) for k in range(16)], 0.926670, 0.949253, 60),
+    "hypercube 4": (16, CUBE, 0.6, 0.6, 30),
+    "path of 16": (16, [(k, k + 1) for k in range(15)], 0.980785, 0.987190, 240),
+    "star of 16": (16, [(0, k) for k in range(1, 16)], 0.882353, 0.9375, 60),
+    "Petersen": (10, PETERSEN, 0.428571, 0.5, 24),
     "K8": (8, [(i, j) for i in range(8) for j in range(i)], 0, 0, 12),
 }
 SAMPLES = {name: sample(range(n), pairs, directed=False) for name, (n, pairs, *_) in GRAPHS.items()}
 PIECES = random_sample(70, 90, seed=3, directed=False, stride=3, first=-40)  # loops, repeats, vertices alone
 CROWD = sample(range(90), [(i, j) for i in range(70) for j in range(i)] + [(i, i + 20) for i in range(70)], False)
+
+
+ROADS = random_sample(90, 160, seed=8, stride=1)
+ROADS = ROADS._replace(weight=ROADS.weight * 0.9)
+
+
+def needs(i):
+    """Threshold of a vertex."""
+    return (i * 29 % 10 + 1) / 10
 
 
 def values_of(graph):
@@ -144,3 +164,147 @@ def test_colours_are_proper_and_few(comm, of):
     assert all(colour[i] != colour[j] for i in near for j in near[i])
     assert all(0 <= colour[i] <= len(near[i]) for i in near)
     assert found.ended == "goal"
+
+
+# ---------------------------------------------------------------- spreading
+
+
+def first_ones(graph, every=23):
+    return graph.id[: graph.n_owned] % every == 0
+
+
+def test_a_certain_epidemic_is_breadth_first_search(comm):
+    def spread(graph):
+        return epidemic.run(graph, first_ones(graph), infection=1, recovery=1, steps=200)
+
+    graph, found = same_alone(comm, PIECES, spread)
+    near = neighbours(PIECES)
+    want = distances(near, [i for i in near if i % 23 == 0])
+    assert everywhere(graph, found["since"]) == everywhere(graph, found["until"]) == want
+    assert found.ended == "quiet"
+
+
+def test_an_epidemic_by_chance_is_never_ahead_of_breadth_first_search_and_dies_out(comm):
+    def spread(graph):
+        return epidemic.run(graph, first_ones(graph), infection=0.4, recovery=0.3, steps=500, seed=3)
+
+    graph, found = same_alone(comm, PIECES, spread)
+    near = neighbours(PIECES)
+    want = distances(near, [i for i in near if i % 23 == 0])
+    since, until = everywhere(graph, found["since"]), everywhere(graph, found["until"])
+    caught = [i for i in near if since[i] >= 0]
+    assert all(0 <= want[i] <= since[i] <= until[i] for i in caught)
+    assert any(since[i] > want[i] for i in caught) and any(until[i] > since[i] for i in caught)
+    assert sum(hops == 0 for hops in want.values()) < len(caught) < sum(hops >= 0 for hops in want.values())
+    assert found.ended == "quiet"
+
+
+def test_a_cascade_reaches_what_live_edges_reach(comm):
+    near = {i: sorted(j for u, j in zip(ROADS.src.tolist(), ROADS.dst.tolist()) if u == i) for i in ROADS.ids.tolist()}
+    seen = []
+    for probability in (0.0, 0.35, 0.6, 1.0):
+
+        def spread(graph, probability=probability):
+            return cascade.run(graph, first_ones(graph, 40), probability, seed=9)
+
+        graph, found = same_alone(comm, ROADS, spread)
+        with np.errstate(over="ignore"):
+            live = {
+                i: {j for q, j in enumerate(near[i]) if random.uniform(9, cascade.COIN, q, i) < probability}
+                for i in near
+            }
+        assert everywhere(graph, found["since"]) == distances(live, [i for i in near if i % 40 == 0])
+        seen.append({i for i, t in everywhere(graph, found["since"]).items() if t >= 0})
+    assert seen[0] < seen[1] < seen[2] <= seen[3]
+    graph = build(comm, ROADS)
+    by_field = cascade.run(graph, first_ones(graph, 40), "weight", seed=9)
+    assert {0} < set(np.unique(list(everywhere(graph, by_field["since"]).values()))) - {-1}
+    assert "outside [0, 1]" in agreed_error(comm, ProgramError, lambda: cascade.run(graph, True, 1.5))
+
+
+def test_thresholds_leave_the_least_set_that_is_closed(comm):
+    def spread(graph):
+        return threshold.run(graph, first_ones(graph, 8), needs(graph.id[: graph.n_owned]))
+
+    graph, found = same_alone(comm, ROADS, spread)
+    assert found.ended == "quiet"
+    since = everywhere(graph, found["since"])
+    heard = {i: [] for i in ROADS.ids.tolist()}
+    for u, v in zip(ROADS.src.tolist(), ROADS.dst.tolist()):
+        heard[v].append(u)
+    active = {i for i in heard if i % 8 == 0}
+    while more := {
+        i
+        for i in heard
+        if i not in active and heard[i] and sum(j in active for j in heard[i]) >= max(needs(i) * len(heard[i]), 1)
+    }:
+        active |= more
+    assert {i for i, t in since.items() if t >= 0} == active
+    assert 10 < len(active) < 55 and max(since.values()) > 1
+
+
+# ---------------------------------------------------------------- assignment
+
+
+def problems(sizes, seed, density=1.0):
+    """Assignment problems side by side: (sample, list of benefit matrices, -1 where there is no edge)."""
+    rng, edges, weight, tables, first = np.random.default_rng(seed), [], [], [], 0
+    for n, m, largest in sizes:
+        table = rng.integers(0, largest + 1, (n, m))
+        keep = (rng.random((n, m)) < density) | (np.arange(m) == rng.permutation(m)[:n, None])
+        table[~keep] = -1
+        rows, columns = np.nonzero(keep)
+        edges += zip((first + rows).tolist(), (first + n + columns).tolist())
+        weight += table[keep].tolist()
+        tables.append((first, table))
+        first += n + m
+    return sample(range(first), edges, weight=weight), tables
+
+
+def is_object(graph, tables):
+    out = np.zeros(graph.n_owned, np.bool_)
+    ids = graph.id[: graph.n_owned]
+    for first, table in tables:
+        out |= (ids >= first + table.shape[0]) & (ids < first + sum(table.shape))
+    return out
+
+
+def check_assignment(comm, sizes, seed, density=1.0, epsilon=None, of_one=True):
+    optimize = pytest.importorskip("scipy.optimize")
+    of, tables = problems(sizes, seed, density)
+    graph = build(comm, of)
+    found = auction.run(graph, is_object(graph, tables), epsilon=epsilon)
+    if of_one:
+        alone = build(MPI.COMM_SELF, of)
+        assert found.digest == auction.run(alone, is_object(alone, tables), epsilon=epsilon).digest
+    thing, owner = everywhere(graph, found["object"]), everywhere(graph, found["owner"])
+    for first, table in tables:
+        n, m = table.shape
+        mine = np.array([thing[first + i] - first - n for i in range(n)])
+        assert len(set(mine.tolist())) == n and (table[np.arange(n), mine] >= 0).all()
+        assert all(owner[first + n + j] == first + i for i, j in enumerate(mine.tolist()))
+        best = optimize.linear_sum_assignment(np.where(table < 0, -(10**9), table), maximize=True)
+        assert table[np.arange(n), mine].sum() == table[best].sum()
+
+
+def test_an_auction_is_the_best_assignment(comm):
+    check_assignment(comm, [(n, n, c) for n in (1, 2, 3, 5, 9, 20) for c in (1, 10, 1000)], seed=1)
+
+
+def test_an_auction_of_few_edges_or_more_objects_is_the_best_assignment(comm):
+    check_assignment(comm, [(n, n, 50) for n in (4, 7, 12, 25)], seed=2, density=0.3)
+    check_assignment(comm, [(n, n + 3, 20) for n in (3, 8, 13)], seed=3)
+
+
+@pytest.mark.slow
+def test_fifty_auctions_of_up_to_two_hundred_are_the_best_assignments(comm):
+    most = 200 if comm.size == 1 else 30  # ranks that share cores are slow
+    sizes = [(int(n), int(n), 10 ** (1 + k % 4)) for k, n in enumerate(np.linspace(2, most, 50))]
+    check_assignment(comm, sizes, seed=4, epsilon=1 / (most + 1), of_one=False)
+
+
+def test_persons_that_cannot_all_have_an_object_are_told_of(comm):
+    of = sample(range(7), [(i, 4 + j) for i in range(4) for j in range(2 + (i == 3))], weight=[3.0] * 9)
+    graph = build(comm, of)
+    text = agreed_error(comm, ProgramError, lambda: auction.run(graph, graph.id[: graph.n_owned] >= 4))
+    assert "cannot have an object" in text
