@@ -9,14 +9,17 @@ from mpi4py import MPI
 
 from hpcmp import random
 from hpcmp.agents.coordination import (
+    allocation,
     auction,
     cascade,
     colouring,
     consensus,
+    contract,
     election,
     epidemic,
     extremes,
     gossip,
+    jobs,
     threshold,
 )
 from hpcmp.errors import ProgramError
@@ -308,3 +311,93 @@ def test_persons_that_cannot_all_have_an_object_are_told_of(comm):
     graph = build(comm, of)
     text = agreed_error(comm, ProgramError, lambda: auction.run(graph, graph.id[: graph.n_owned] >= 4))
     assert "cannot have an object" in text
+
+
+# ---------------------------------------------------------------- contracts, shares, tasks
+
+MARKET = sample(
+    range(60),
+    [(i, 20 + (i * 7 + k * k) % 38) for i in range(19) for k in range(4)] + [(0, 1), (5, 9)],  # 19, 58, 59 have nobody
+    directed=False,
+)
+
+
+def work_of(graph):
+    return 1.0 + graph.id[: graph.n_owned] * 13 % 7
+
+
+@pytest.mark.parametrize("slowness", [1, 4])
+def test_each_task_is_awarded_once_to_a_bid_that_came_in_time(comm, slowness):
+    def trade(graph):
+        return contract.run(
+            graph, graph.id[: graph.n_owned] >= 20, work=work_of(graph), speed=work_of(graph) / 2,
+            patience=4, slowness=slowness, rounds=30, steps=600, seed=2,
+        )  # fmt: skip
+
+    graph, found = same_alone(comm, MARKET, trade)
+    names = ("winner", "price", "awarded", "done", "n_bids", "n_late", "n_awards", "n_won", "n_done", "n_rounds")
+    of = {name: everywhere(graph, found[name]) for name in names}
+    near = neighbours(MARKET)
+    for i in range(19):
+        assert of["n_awards"][i] == 1 and of["n_bids"][i] >= 1 and of["winner"][i] in near[i] - set(range(20))
+        assert of["awarded"][i] % 4 == 0 and of["awarded"][i] == 4 * of["n_rounds"][i]  # at a deadline
+        assert of["done"][i] == of["awarded"][i] + 3 + int(of["price"][i])
+        assert of["price"][i] == (1.0 + i * 13 % 7) / ((1.0 + of["winner"][i] * 13 % 7) / 2)
+    assert (of["n_awards"][19], of["awarded"][19], of["winner"][19]) == (0, -1, contract.NOBODY)
+    assert found.ended == "goal"
+    for c in range(20, 60):
+        mine = sorted((of["awarded"][i], of["done"][i]) for i in range(19) if of["winner"][i] == c)
+        assert of["n_won"][c] == of["n_done"][c] == len(mine)
+        assert all(first[1] - 1 <= second[0] for first, second in zip(mine, mine[1:]))  # one at a time
+    assert (sum(of["n_late"].values()) > 0) == (slowness > 1)
+
+
+def test_shares_of_one_resource_are_in_proportion_to_weights(comm):
+    of = sample(range(6), [(k, 5) for k in range(5)], directed=False)
+
+    def share(graph):
+        id = graph.id[: graph.n_owned]
+        return allocation.run(graph, id == 5, capacity=12.0, weight=1.0 + id, rate=0.02, steps=20000)
+
+    graph, found = same_alone(comm, of, share)
+    amount = everywhere(graph, found["amount"])
+    assert found.ended == "goal" and [amount[k] for k in range(5)] == pytest.approx(
+        [12 * (1 + k) / 15 for k in range(5)]
+    )
+
+
+def test_shares_of_many_resources_obey_the_conditions_of_an_optimum(comm):
+    pairs = [(i, 30 + (i * k + k) % 6) for i in range(30) for k in (1, 2)]
+    of = sample(range(36), pairs, directed=False)
+
+    def share(graph):
+        id = graph.id[: graph.n_owned]
+        return allocation.run(graph, id >= 30, capacity=2.0 + id % 4, rate=0.03, steps=40000, tolerance=1e-8)
+
+    graph, found = same_alone(comm, of, share)
+    amount, price, near = everywhere(graph, found["amount"]), everywhere(graph, found["price"]), neighbours(of)
+    assert found.ended == "goal"
+    assert all(amount[i] * sum(price[r] for r in near[i]) == pytest.approx(1, abs=1e-6) for i in range(30))
+    slack = {r: 2.0 + r % 4 - sum(amount[i] for i in near[r]) for r in range(30, 36)}
+    assert all(s > -1e-5 and abs(s * price[r]) < 1e-5 for r, s in slack.items())
+    assert any(price[r] > 0.1 for r in slack)
+
+
+@pytest.mark.parametrize("failure", [0.0, 0.4])
+def test_every_task_is_done_once_after_those_it_needs_though_workers_fail(comm, failure):
+    rng = np.random.default_rng(6)
+    needs_ = [(int(i), j) for j in range(1, 40) for i in rng.choice(j, min(j, 2), replace=False)]
+    of = sample(range(48), needs_ + [(j, 40 + (j + k) % 8) for j in range(40) for k in range(3)])
+
+    def work(graph):
+        id = graph.id[: graph.n_owned]
+        return jobs.run(graph, id >= 40, work=1 + id % 3, failure=failure, steps=5000, seed=3)
+
+    graph, found = same_alone(comm, of, work)
+    names = ("ready", "done", "n_attempts", "n_failures", "n_done", "n_failed")
+    ready, done, attempts, failures, n_done, n_failed = (everywhere(graph, found[name]) for name in names)
+    assert found.ended == "goal"
+    assert all(done[i] < ready[j] for i, j in needs_) and all(done[j] >= ready[j] + 3 + j % 3 for j in range(40))
+    assert all(attempts[j] == 1 + failures[j] for j in range(40))
+    assert sum(n_done.values()) == 40 and sum(n_failed.values()) == sum(failures.values())
+    assert (sum(failures.values()) > 5) == (failure > 0)
