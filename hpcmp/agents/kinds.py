@@ -95,6 +95,7 @@ class Agent:
             raise ProgramError(f"agent {name!r}: 'id' is what every agent has")
         self.handlers, self.limits, self.merges = {}, {}, {}
         self.step_function = self.begin_function = self.goal_function = None
+        self.acts_alone = False  # when no message is on its way
 
     def on(self, kind, limit=None, policy="error"):
         """Decorator: function(me, msg, out, ctx) reads messages of a kind. Local.
@@ -128,9 +129,15 @@ class Agent:
 
         return take
 
-    def each_step(self, function):
-        """Decorator: function(me, out, ctx) acts in every step, after messages. Local."""
-        self.step_function = function
+    def each_step(self, function=None, *, alone=True):
+        """Decorator: function(me, out, ctx) acts in every step, after messages. Local.
+
+        With ``alone=False`` it does nothing in steps that no message leads to:
+        the run ends as "quiet" when none is on its way.
+        """
+        if function is None:
+            return lambda function: self.each_step(function, alone=alone)
+        self.step_function, self.acts_alone = function, alone
         return function
 
     def begin(self, function):

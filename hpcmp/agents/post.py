@@ -9,6 +9,7 @@ from hpcmp.comm import alltoallv, exchange_counts, raise_together, together
 from hpcmp.errors import ProgramError
 from hpcmp.graph import reversed_edges
 from hpcmp.kernels import inbox, outbox
+from hpcmp.kernels.access import record
 from hpcmp.memory import Pool
 
 WORD = 8  # bytes
@@ -22,6 +23,8 @@ class Post:
         self.pool = Pool()
         turned = reversed_edges(graph) if graph.directed else graph
         self.heard_by = turned.in_ptr, turned.in_src
+        scalars = {name: values for name, values in turned.edge_fields.items() if values.ndim == 1}
+        self.edges = record("Edge", tuple(scalars))(*scalars.values())
         self.id, self.gid = turned.id, turned.local_gids()
         self.bounds = graph.gid_bounds
         self.arrived, self.waiting = self._buffer(0), self._buffer(0)
@@ -87,7 +90,7 @@ class Post:
         at[outbox.STEP], at[outbox.OF_NUMBER], at[outbox.OF_HOME] = step, outbox.NOWHERE, outbox.NOWHERE
         asked = np.zeros((room, 2), np.int64)
         views = self.model.views(buffer)
-        return outbox.Outbox(views, at, asked, numbers, *self.heard_by, self.id, self.gid), buffer
+        return outbox.Outbox(views, at, asked, numbers, *self.heard_by, self.id, self.gid, self.edges), buffer
 
     def close(self, outboxes):
         """Join what was sent; (how many, places and ids that were asked for). Local."""

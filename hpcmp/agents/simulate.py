@@ -310,7 +310,7 @@ class _Run:
         return found
 
     def _acts_alone(self):
-        return any(agent.step_function for agent in self.model.agents)
+        return any(agent.acts_alone for agent in self.model.agents)
 
     def _step(self, step):
         """One step; what all ranks did: dict. Collective."""

@@ -17,6 +17,7 @@ from numba.core.typing.typeof import typeof_impl
 from numba.extending import models, overload, overload_method, register_model
 
 from hpcmp.jit import inlined
+from hpcmp.kernels import access
 
 HEADER = (
     ("to", "<i8"),  # gid of the receiver
@@ -87,6 +88,7 @@ class Outbox(NamedTuple):
     heard_by: np.ndarray  # uint32 local rows of out-neighbours, ascending by id
     id: np.ndarray  # int64 (n_local,)
     gid: np.ndarray  # int64 (n_local,)
+    edges: tuple  # fields of edges to neighbours, as they lie in heard_by
 
     def send(self, kind, receiver, *values):
         """Send to a neighbour, the sender of the message at hand, or oneself. Local."""
@@ -107,6 +109,14 @@ class Outbox(NamedTuple):
     def neighbour(self, q):
         """Id of the q-th out-neighbour, q from 0. Local."""
         return neighbour(self, q)
+
+    def place(self, id):
+        """Which neighbour has an id, -1 if none: what `edge` takes. Local."""
+        return place(self, id)
+
+    def edge(self, q):
+        """Edge to the q-th out-neighbour: its fields of scalars. Local."""
+        return edge(self, q)
 
     def leave(self):
         """Be gone from the next step on: what comes then is not read. Local."""
@@ -155,17 +165,33 @@ def find(out, receiver):
     row = np.uint64(out.at[ROW])
     if receiver == out.id[row]:
         return out.gid[row]
+    q = place(out, receiver)
+    return out.gid[out.heard_by[out.ptr[row] + np.uint64(q)]] if q >= 0 else np.int64(NOWHERE)
+
+
+@inlined
+def place(out, id):
+    """Which out-neighbour has an id, the first of several edges to it; -1 if none. Local."""
+    row = np.uint64(out.at[ROW])
     lo, end = out.ptr[row], out.ptr[row + ONE]
     hi = end
     while lo < hi:
         middle = (lo + hi) >> ONE
-        if out.id[out.heard_by[middle]] < receiver:
+        if out.id[out.heard_by[middle]] < id:
             lo = middle + ONE
         else:
             hi = middle
-    if lo < end and out.id[out.heard_by[lo]] == receiver:
-        return out.gid[out.heard_by[lo]]
-    return np.int64(NOWHERE)
+    if lo < end and out.id[out.heard_by[lo]] == id:
+        return np.int64(lo - out.ptr[row])
+    return np.int64(-1)
+
+
+@inlined
+def edge(out, q):
+    """Fields of the edge to the q-th out-neighbour. Local."""
+    if q < 0 or q >= n_neighbours(out):
+        raise IndexError("the agent has not so many neighbours")
+    return access.at(out.edges, out.ptr[np.uint64(out.at[ROW])] + np.uint64(q))
 
 
 @inlined
@@ -380,6 +406,20 @@ def _degree(out):
 def _neighbour(out, q):
     if _is_outbox(out):
         return lambda out, q: neighbour(out, q)
+    return None
+
+
+@overload_method(types.NamedTuple, "place")
+def _place(out, id):
+    if _is_outbox(out):
+        return lambda out, id: place(out, id)
+    return None
+
+
+@overload_method(types.NamedTuple, "edge")
+def _edge(out, q):
+    if _is_outbox(out):
+        return lambda out, q: edge(out, q)
     return None
 
 

@@ -121,7 +121,7 @@ def test_what_comes_before_an_agent_or_after_it_is_counted_as_dropped(comm):
         me.n += 1
 
     run = agents.simulate(graph, [cell], steps=6, joins="arrives")
-    # in step t an agent reads what was sent in t - 1: to 5 from 3 on; to 7 until 1; of 5 from 4 on, of 7 until 2
+    # in step t an agent reads what was sent in t - 1: to 5 from 3 on; to 7 until 1; of 5 from 4 on, of 7 until 2;
     # what came to 5 before 3 and to 7 after 1 is dropped
     assert everywhere(graph, run["n"]) == {k: {5: 3, 6: 2, 7: 1, 8: 2}.get(k, 5) for k in range(12)}
     assert [c["dropped"] for c in run.counts] == [0, 1, 2, 1, 1, 1]
@@ -194,3 +194,33 @@ def test_any_receiver_is_found_where_asked_for(comm):
         lambda: agents.simulate(graph, [caller], steps=3, params={"modulus": 1000}, any_receiver=True),
     )  # fmt: skip
     assert "which does not exist" in error
+
+
+def test_edges_are_those_to_the_neighbours_in_both_kinds_of_graphs(comm):
+    reader = agents.Agent("reader", {"total": "float64", "wrong": "int64"})
+
+    @reader.each_step(alone=False)
+    def read(me, out, ctx):
+        for q in range(out.degree()):
+            me.total += out.edge(q).weight
+            me.wrong += out.edge(out.place(out.neighbour(q))).weight != out.edge(q).weight
+        me.wrong += out.place(99) != -1
+        if ctx.step == 0:
+            out.to_neighbours(Note, 1)
+
+    @reader.on(Note)
+    def hear(me, msg, out, ctx):
+        pass
+
+    for directed in (True, False):
+        of = RING._replace(directed=directed)
+        want = dict.fromkeys(range(12), 0.0)
+        for u, v, w in zip(of.src.tolist(), of.dst.tolist(), of.weight.tolist()):
+            want[u] += 2 * w
+            want[v] += 0 if directed else 2 * w
+        graph = build(comm, of)
+        for check in (False, True):
+            run = agents.simulate(graph, [reader], steps=9, check=check)
+            assert everywhere(graph, run["total"]) == pytest.approx(want)
+            assert not any(everywhere(graph, run["wrong"]).values())
+            assert (run.ended, run.steps) == ("quiet", 2)
