@@ -385,7 +385,7 @@ def test_shares_of_many_resources_obey_the_conditions_of_an_optimum(comm):
 
     def share(graph):
         id = graph.id[: graph.n_owned]
-        return allocation.run(graph, id >= 30, capacity=2.0 + id % 4, rate=0.03, steps=40000, tolerance=1e-8)
+        return allocation.run(graph, id >= 30, capacity=2.0 + id % 4, rate=0.2, steps=5000, tolerance=1e-6)
 
     graph, found = same_alone(comm, of, share)
     amount, price, near = everywhere(graph, found["amount"]), everywhere(graph, found["price"]), neighbours(of)
