@@ -171,7 +171,7 @@ def find(out, receiver):
 
 @inlined
 def place(out, id):
-    """Which out-neighbour has an id, the first of several edges to it; -1 if none. Local."""
+    """Which out-neighbour, the first of several edges, has an id; else -1. Local."""
     row = np.uint64(out.at[ROW])
     lo, end = out.ptr[row], out.ptr[row + ONE]
     hi = end

@@ -1,5 +1,7 @@
 """Agents that reach goals together: each model obeys its law, on any ranks."""
 
+import os
+
 import numpy as np
 import pytest
 from building import agreed_error, build, everywhere
@@ -291,7 +293,7 @@ def check_assignment(comm, sizes, seed, density=1.0, epsilon=None, of_one=True):
 
 
 def test_an_auction_is_the_best_assignment(comm):
-    check_assignment(comm, [(n, n, c) for n in (1, 2, 3, 5, 9, 20) for c in (1, 10, 1000)], seed=1)
+    check_assignment(comm, [(n, n, c) for n in (1, 2, 3, 5, 9, 20) for c in (1, 10, 1000)], seed=1, epsilon=1 / 21)
 
 
 def test_an_auction_of_few_edges_or_more_objects_is_the_best_assignment(comm):
@@ -299,11 +301,22 @@ def test_an_auction_of_few_edges_or_more_objects_is_the_best_assignment(comm):
     check_assignment(comm, [(n, n + 3, 20) for n in (3, 8, 13)], seed=3)
 
 
+def test_fifty_auctions_are_the_best_assignments(comm):
+    sizes = [(2 + k % 19, 2 + k % 19, 10 ** (1 + k % 4)) for k in range(50)]
+    check_assignment(comm, sizes, seed=4, epsilon=1 / 21, of_one=False)
+
+
 @pytest.mark.slow
+@pytest.mark.limit(900)
 def test_fifty_auctions_of_up_to_two_hundred_are_the_best_assignments(comm):
-    most = 200 if comm.size == 1 else 30  # ranks that share cores are slow
-    sizes = [(int(n), int(n), 10 ** (1 + k % 4)) for k, n in enumerate(np.linspace(2, most, 50))]
-    check_assignment(comm, sizes, seed=4, epsilon=1 / (most + 1), of_one=False)
+    if comm.size > 1 or not os.environ.get("HPCMP_TEST_LONG"):
+        pytest.skip("takes minutes on one rank; HPCMP_TEST_LONG=1 asks for it")
+    for k, n in enumerate(np.linspace(2, 200, 50).astype(int).tolist()):
+        check_assignment(comm, [(n, n, 10 ** (1 + k % 4))], seed=4 + k, of_one=False)
+
+
+def test_an_auction_of_two_hundred_is_the_best_assignment(comm):
+    check_assignment(comm, [(200, 200, 100)] if comm.size == 1 else [(30, 30, 100)], seed=5, of_one=False)
 
 
 def test_persons_that_cannot_all_have_an_object_are_told_of(comm):
@@ -372,7 +385,7 @@ def test_shares_of_many_resources_obey_the_conditions_of_an_optimum(comm):
 
     def share(graph):
         id = graph.id[: graph.n_owned]
-        return allocation.run(graph, id >= 30, capacity=2.0 + id % 4, rate=0.03, steps=40000, tolerance=1e-8)
+        return allocation.run(graph, id >= 30, capacity=2.0 + id % 4, rate=0.2, steps=5000, tolerance=1e-6)
 
     graph, found = same_alone(comm, of, share)
     amount, price, near = everywhere(graph, found["amount"]), everywhere(graph, found["price"]), neighbours(of)

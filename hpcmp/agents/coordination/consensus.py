@@ -101,7 +101,7 @@ def run(graph, values, weights="metropolis", *, steps, tolerance=1e-9, mark=-1, 
 
 
 def rate(found, mark):
-    """Factor by which the distance from the mean fell each step since ``mark``. Collective."""
+    """Factor of the distance from the mean in a step, since ``mark``. Collective."""
     _, x, marked = by_id(found.graph, found["x"], found["marked"])
     near, far = np.linalg.norm(x - x.mean()), np.linalg.norm(marked - marked.mean())
     rounding = 1e-15 * len(x) * np.abs(x).max(initial=1)

@@ -14,7 +14,7 @@ Follow = agents.MessageType("follow", leader="int64", hops="int64")
 
 
 def model():
-    """Agents that know their ``leader``, their ``parent`` on the way and ``hops``. Local."""
+    """Agents with a ``leader``, a ``parent`` on the way to it, and ``hops``. Local."""
     one = agents.Agent("voter", {"leader": "int64", "parent": "int64", "hops": "int64", "is_news": "bool"})
 
     @one.begin

@@ -17,7 +17,10 @@ SUSCEPTIBLE, INFECTED, RECOVERED = range(3)
 
 
 def model():
-    """Agents with a ``status``, and the steps ``since`` (infected) and ``until``; -1: never. Local."""
+    """Agents with a ``status``, infected from ``since`` to ``until``. Local.
+
+    Both are steps, -1 for never.
+    """
     one = agents.Agent("person", {"status": "int64", "since": "int64", "until": "int64", "met": "int64"})
 
     @one.begin

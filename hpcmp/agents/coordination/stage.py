@@ -46,7 +46,7 @@ def _column(graph, name, values):
 
 
 def by_id(graph, *columns):
-    """Columns of owned rows from all ranks, ascending by id; the ids first. Collective."""
+    """Ids and columns of all ranks, ascending by id. Collective."""
     parts = graph.comm.allgather((graph.id[: graph.n_owned], *columns))
     joined = [np.concatenate(some) for some in zip(*parts, strict=True)]
     order = np.argsort(joined[0])
