@@ -2,8 +2,8 @@
 
 ``Dual(v, s)`` stands for v + s t, t**2 = 0. A function compiled for duals gives its derivative by the rules below, operation
 by operation, in the branches that the values take (forward mode; R. Wengert, CACM 7(8), 1964). An operation without a rule
-does not compile. Of max and min the first that has it counts; of abs at 0 the derivative is 0,
-and of 0**y by y, y at least 0, it is 0 too.
+does not compile. Of max and min the first that has it counts. Of abs at 0 the derivative is 0, and that of x**y at x = 0 by
+y, for y from 0 on.
 """
 
 import math
