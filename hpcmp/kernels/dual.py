@@ -179,7 +179,8 @@ def _define_one(function, rule):
 
     def apply(a):
         value, slope = rule(value_of(a))
-        return dual(value, slope * slope_of(a))
+        inner = slope_of(a)
+        return dual(value, slope * inner if inner != 0.0 else 0.0)  # a root at 0 has no slope, of a constant 0 it has
 
     overload(function)(lambda a: apply if _are_duals(a) else None)
 

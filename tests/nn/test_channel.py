@@ -235,6 +235,12 @@ def test_powers_of_zero_have_derivatives(f):
         assert both(*at)[1] == expected, at
 
 
+def test_what_does_not_change_has_no_slope_even_at_zero():
+    both = with_slope(lambda x, y: math.sqrt(max(x, 0.0)) + math.sqrt(x * x) + y)
+    assert both(-1.0, 2.0, 1.0, 0.0)[1] == -1.0  # 0, of the constant, and the slope of -x
+    assert both(0.0, 2.0, 0.0, 1.0)[1] == 1.0
+
+
 TWICE = """
 import numpy as np
 from mpi4py import MPI
