@@ -13,7 +13,7 @@ import numpy as np
 from hpcmp.comm import raise_together
 from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
 from hpcmp.io.h5 import check_is_file
-from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear
+from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear, NNConv
 from hpcmp.nn.module import Buffer, Module, Parameter, name_of_key
 from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.relations import RelationRows
@@ -73,10 +73,12 @@ NAMES = {
         "bias": ("bias", FLAT),
     },
     RGCN: {"weight": ("weight", relational), "bias": ("bias", FLAT)},
+    NNConv: {"network": ("nn", None), "own": ("lin", None)},
     LayerNorm: {"weight": ("weight", FLAT), "bias": ("bias", FLAT)},
     BatchNorm: {name: (name, FLAT) for name in ("weight", "bias", "running_mean", "running_var")},
 }
 NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the others' files
+MOVED = {NNConv: {"lin.bias": "bias"}}  # what a layer inside has, and theirs the outer layer
 
 
 class _Number:
@@ -185,10 +187,12 @@ def _safetensors():
 
 
 def _walk(owner, prefix):
-    table = NAMES.get(type(owner), {})
+    table, moved = NAMES.get(type(owner), {}), MOVED.get(type(owner), {})
+    moved = {f"{prefix}{inner}": f"{prefix}{outer}" for inner, outer in moved.items()}
     for name, value in vars(owner).items():
         theirs, how = table.get(name, (name, None))
-        yield from _found(value, f"{prefix}{theirs}", how(owner) if callable(how) else how or SAME)
+        for key, found in _found(value, f"{prefix}{theirs}", how(owner) if callable(how) else how or SAME):
+            yield moved.get(key, key), found
     for name, theirs in NUMBERS.get(type(owner), {}).items():
         if not isinstance(getattr(owner, name), Parameter):
             yield f"{prefix}{theirs}", (_Number(owner, name), SAME)
