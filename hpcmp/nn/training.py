@@ -146,8 +146,8 @@ class Training:
         Raises
         ------
         ProgramError
-            The loss or a gradient is no number. Raised on every rank, before
-            any weight is changed.
+            The loss or a gradient is no number, before any weight is changed;
+            or a weight is none after the step. Raised on every rank.
         """
         start, view, t = time.perf_counter(), self.data.view, self.n_epochs
         view.seed, sent = self.seed, dict(view.sent)
@@ -177,7 +177,13 @@ class Training:
             self.optimizer.observe(metrics[self.history.monitor])
 
     def train_once(self, t):
-        """Forward, back and a step of the optimiser; the loss before it. Collective."""
+        """Forward, back and a step of the optimiser; the loss before it. Collective.
+
+        Raises
+        ------
+        ProgramError
+            As of `epoch`.
+        """
         view, data = self.data.view, self.data
         view.begin(t, True)
         loss = self.task.loss_of(data, self.model(view, data.x), "train")
@@ -186,19 +192,22 @@ class Training:
             p.grad = None
         backward(loss)
         slopes = {name: _largest(p.grad) for name, p in self.parameters.items() if p.grad is not None}
-        raise_together(view.comm, self._not_finite(value, slopes))
-        self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
+        wrong = [f"the gradient of {name}" for name, slope in slopes.items() if not np.isfinite(slope)]
+        raise_together(view.comm, self._not_finite(value, wrong))
         self.optimizer.step(self.parameters, self.state, t + 1)
+        # Rows of vertices may overflow on one rank alone. So they are never saved in the place of good ones.
+        wrong = [name for name, w in self.weights.items() if not np.isfinite(w).all()]
+        raise_together(view.comm, self._not_finite(value, [f"{name} after the optimiser's step" for name in wrong]))
+        self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
         return value
 
-    def _not_finite(self, loss, slopes):
-        """The error of a loss or gradient that is no number, or None."""
-        wrong = [name for name, slope in slopes.items() if not np.isfinite(slope)]
+    def _not_finite(self, loss, wrong):
+        """The error of a loss that is no number, or of what is not finite, or None."""
         if np.isfinite(loss) and not wrong:
             return None
         text = f"the loss is {loss} in epoch {self.n_epochs}"
         if wrong:
-            text += f"; the gradient of {wrong[0]} is not finite"
+            text += f"; {wrong[0]} is not finite"
         if self._last_slope is not None:
             text += (
                 f"; in the epoch before, the largest gradient was {self._last_slope[1]:.3g}, of {self._last_slope[0]}"

@@ -396,14 +396,28 @@ def test_a_mistake_is_told_once_on_all_ranks(refused, name, ranks):
     assert not any(outcome["stderr"][1:])
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(files, tmp_path):
-    run, commands = tmp_path / "run", []
-    commands.append(train(files, run, "--set", "train.lr=1e37", "--set", "train.checkpoint_every=1"))
-    (outcome,) = jobs.outcomes_of(1, commands, tmp_path)
-    assert outcome["code"] == 2
+def test_weights_that_overflow_keep_the_last_good_checkpoint(files, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out.h5"
+    # each step multiplies the weights by about -1e12: those of the fourth are beyond float32, its loss is not
+    grow = ["train.optimizer=sgd", "train.lr=1", "train.weight_decay=1e12", "model.hidden=[]", "model.dropout=0"]
+    grow = [word for key in grow for word in ("--set", key)]
+    every = ["--set", "train.checkpoint_every=1"]
+    commands = [train(files, run, *grow, *every, "--set", f"train.epochs={n}") for n in (4, 3)]
+    commands[1].append("--resume")
+    commands.append(["infer", run, files / "g.h5", "-o", out, "--logits"])
+    died, went_on, inferred = jobs.outcomes_of(1, commands, tmp_path)
+    assert died["code"] == 2, died
+    for part in (
+        "the loss is ",
+        " in epoch 3; convs.0.weight after the optimiser's step is not finite",
+        "learning rate",
+    ):
+        assert part in died["stderr"][0]
     found = analysis.open(run / "checkpoint-0.h5")
     found.check()
-    assert found.n_epochs >= 1
+    assert found.n_epochs == 3
+    assert went_on["code"] == inferred["code"] == 0, (went_on, inferred)
+    assert np.isfinite(analysis.open(out)["logits"]).all()
 
 
 def test_a_new_training_replaces_the_old_one_by_force_alone(files, tmp_path):
