@@ -57,6 +57,7 @@ def run(comm, args):
         make,
         folder=args.output,
         resume=args.resume,
+        force=args.force,
         changed_code=args.changed_code,
         start_from=None if first is None else lambda model: weights.load(model, first, args.weights),
         threads=args.threads,

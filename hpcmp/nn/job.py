@@ -62,7 +62,17 @@ class Trained:
 
 @collective
 def train(
-    graph, config, make, *, folder=None, resume=False, changed_code=False, start_from=None, threads=1, progress=None
+    graph,
+    config,
+    make,
+    *,
+    folder=None,
+    resume=False,
+    force=False,
+    changed_code=False,
+    start_from=None,
+    threads=1,
+    progress=None,
 ):
     """Train a model from every seed. Collective.
 
@@ -77,10 +87,13 @@ def train(
         Where checkpoints and the history are written; see `prepare`.
     resume : bool
         Go on from the checkpoints in the folder.
+    force : bool
+        Unless it goes on, replace a training that is in the folder: its files
+        go once nothing is left to refuse.
     changed_code : bool
         Even if a user's model has other code than when they were written.
     start_from : callable (Module), optional
-        Gives a model its first weights.
+        Gives a model its first weights. Collective.
     progress : callable (text), optional
         Called on rank 0 every few seconds, and at the end of a seed.
 
@@ -131,8 +144,9 @@ def train(
                 training, path, config, rows_digest, None if changed_code else code, progress
             )
         elif start_from is not None:
-            with together(comm):
-                start_from(model)
+            start_from(model)
+        if force and not resume and seed == config.seeds[0]:
+            _clear(comm, folder)
         trained.histories[seed] = training.history
         keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
         run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
@@ -230,21 +244,37 @@ def checkpoint_path(folder, seed):
 def prepare(comm, folder, *, resume=False, force=False):
     """Make a folder for a training, or refuse one that must not be used. Collective.
 
+    By ``force`` one with a training is not refused; `train` replaces it.
+
     Raises
     ------
     FileError
         It cannot be made or written, or holds a training already. Raised on
         every rank.
     """
+    _on_first_rank(comm, folder, lambda: _prepare(Path(folder), resume, force))
+
+
+def _on_first_rank(comm, folder, change):
     error = None
     if comm.rank == 0:
         try:
-            _prepare(Path(folder), resume, force)
+            change()
         except FileError as caught:
             error = caught
         except OSError as caught:
             error = FileError(f"{folder} cannot be written: {caught.strerror or caught}")
     raise_together(comm, error)
+
+
+def _clear(comm, folder):
+    """Remove the files of a training. Collective."""
+    if folder is not None:
+        _on_first_rank(comm, folder, lambda: [path.unlink() for path in _files_in(Path(folder))])
+
+
+def _files_in(folder):
+    return [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
 
 
 def _prepare(folder, resume, force):
@@ -255,15 +285,13 @@ def _prepare(folder, resume, force):
     folder.mkdir(exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise FileError(f"the folder {folder} cannot be written: permission denied")
-    found = [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
+    found = _files_in(folder)
     whole = {path for path in found if is_ours(path)}
     alien = [path for path in found if path.stat().st_size and not {path, checkpoint.before(path)} & whole]
     if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
-    for path in found if force and not resume else ():
-        path.unlink()
     for path in folder.glob(".*.h5.*.part"):  # what a killed run left
         path.unlink()
 

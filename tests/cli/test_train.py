@@ -421,9 +421,19 @@ def test_weights_that_overflow_keep_the_last_good_checkpoint(files, tmp_path):
 
 
 def test_a_new_training_replaces_the_old_one_by_force_alone(files, tmp_path):
-    run = tmp_path / "run"
+    pytest.importorskip("safetensors")
+    run, weights = tmp_path / "run", tmp_path / "w.safetensors"
     short = ["--set", "train.epochs=1"]
-    jobs.run_commands(1, [train(files, run, *short, "--set", "train.seeds=3")], tmp_path)
+    jobs.run_commands(
+        1, [train(files, run, *short, "--set", "train.seeds=3"), ["export", run, "-o", weights]], tmp_path
+    )
+    old = {path: path.read_bytes() for path in run.iterdir()}
+    assert len(old) == 4
+    wrong = ["data.labels=mood"], ["train.monitor=val_f1_macro"], ["model.hidden=[7]", "--weights", weights]
+    commands = [train(files, run, *short, "--force", "--set", *words) for words in wrong]
+    for outcome in jobs.outcomes_of(1, commands, tmp_path):
+        assert outcome["code"] == 2, outcome
+        assert {path: path.read_bytes() for path in run.iterdir()} == old, outcome
     jobs.run_commands(1, [train(files, run, *short, "--force")], tmp_path)
     assert sorted(path.name for path in run.iterdir()) == ["checkpoint-0.h5", "history.h5"]
 
