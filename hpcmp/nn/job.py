@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcmp.comm import collective, raise_together, together
-from hpcmp.errors import FileError, ProgramError
+from hpcmp.errors import FileError
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.nn import checkpoint, models, room
@@ -114,21 +114,18 @@ def train(
         task = task_of(settings)
     data = data_of.load(graph, **fields, loss=task.loss, threads=threads)
     monitor = f"val_{task.metrics[0]}" if settings.monitor == "auto" else settings.monitor
-    with together(comm):
-        split = monitor.partition("_")[0]
-        if split not in data.masks and (settings.patience or settings.select == "best"):
-            raise ProgramError(
-                f"no vertex is in the split {split!r} of {config.data.split!r}; patience and select need it"
-            )
-    told = {"keep_best": settings.select == "best", "task": task, "monitor": monitor}
+    told = {
+        "keep_best": settings.select == "best",
+        "task": task,
+        "monitor": monitor,
+        "patience": settings.patience,
+    }
 
     def new_model(data):
         return make(data.n_in, data.n_out, len(graph.relations))
 
     def begin(data, model=None, seed=0):
-        return Training(
-            new_model(data) if model is None else model, data, optimizer_of(settings, monitor), seed=seed, **told
-        )
+        return Training(new_model(data) if model is None else model, data, optimizer_of(settings), seed=seed, **told)
 
     room.refuse_what_cannot_fit(graph, data, begin, config.model.kind)
     rows_digest = checkpoint.digest_of_rows(graph)
@@ -149,7 +146,7 @@ def train(
             _clear(comm, folder)
         trained.histories[seed] = training.history
         keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
-        run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
+        run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
         trained.model = model
@@ -202,24 +199,23 @@ def _ended(history):
     return f"{history.n_epochs} epochs, {sum(history.seconds):.3g} s, {shown}; digest {history.digest[:12]}"
 
 
-def optimizer_of(settings, monitor="val_accuracy"):
+def optimizer_of(settings):
     """The optimiser that a configuration names. Local."""
     more = {"groups": settings.groups, "clip": settings.clip or None}
-    lr = learning_rate(settings, monitor)
+    lr = learning_rate(settings)
     if settings.optimizer == "sgd":
         return SGD(lr, settings.weight_decay, settings.momentum, **more)
     return Adam(lr, settings.weight_decay, decoupled=settings.optimizer == "adamw", **more)
 
 
-def learning_rate(settings, monitor):
+def learning_rate(settings):
     """The learning rate of a configuration: a number or a schedule. Local."""
     if settings.schedule == "cosine":
         return Cosine(settings.lr, settings.epochs, settings.warm_up, settings.lowest)
     if settings.schedule == "step":
         return StepDecay(settings.lr, settings.decay_every, settings.decay)
     if settings.schedule == "plateau":
-        more = {"larger_is_better": not monitor.endswith("_loss"), "lowest": settings.lowest}
-        return Plateau(settings.lr, settings.decay, settings.decay_patience, **more)
+        return Plateau(settings.lr, settings.decay, settings.decay_patience, lowest=settings.lowest)
     return settings.lr
 
 
