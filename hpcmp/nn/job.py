@@ -7,6 +7,7 @@ FOLDER/history.h5                   one row an epoch and seed
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Trained:
     config: object
     histories: dict = field(default_factory=dict)  # seed -> History
     model: object = None  # of the last seed, with its final weights
+    write_s: float = 0.0  # checkpoints and history, of this rank
 
     @property
     def digests(self):
@@ -153,7 +155,9 @@ def train(
         if progress and comm.rank == 0:
             progress(f"seed {seed}: {_ended(training.history)}")
     if folder is not None:
+        start = time.perf_counter()
         write_history(graph, trained, folder)
+        trained.write_s += time.perf_counter() - start
     return trained
 
 
@@ -173,13 +177,14 @@ class _Keeper:
         """Write both files, unless they are as they should be."""
         if self.folder is None or self.saved == self.training.n_epochs:
             return
-        path = checkpoint_path(self.folder, self.training.seed)
+        start, path = time.perf_counter(), checkpoint_path(self.folder, self.training.seed)
         if self.keeps_one_before:  # unless the newest is damaged: then the one before stays
             files.keep_one_before(self.graph.comm, path, checkpoint.before(path))
         checkpoint.save(self.training, path, self.config, *self.digests)
         self.keeps_one_before = True
         write_history(self.graph, self.trained, self.folder)
         self.saved = self.training.n_epochs
+        self.trained.write_s += time.perf_counter() - start
 
 
 def write_history(graph, trained, folder):

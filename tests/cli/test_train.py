@@ -98,7 +98,8 @@ def test_json_tells_what_was_trained(said, ranks):
     _, printed = said(ranks)
     for facts in printed.values():
         assert set(facts) == KEYS
-        assert facts["ranks"] == ranks and set(facts["seconds"]) == {"read", "compile", "run", "write"}
+        assert facts["ranks"] == ranks and set(facts["seconds"]) == {"read", "run", "write"}
+        assert min(facts["seconds"].values()) > 0
     assert printed["gcn"]["steps"] == 24 and printed["gcn"]["params"]["train"]["seeds"] == 2
     assert set(printed["gcn"]["metrics"]) == {f"{k}_accuracy" for k in ("train", "val", "test")} | {"loss"}
 
@@ -166,6 +167,7 @@ def test_infer_gives_the_classes_that_training_ended_with(said, inferred, files,
     for ranks in RANKS:
         out = inferred(ranks)[0] / f"{name}.h5"
         found = analysis.open(out)
+        assert set(inferred(ranks)[1][name]["seconds"]) == {"read", "run", "write"}
         assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
         assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][best])
     assert len({inferred(ranks)[1][name]["digest"] for ranks in RANKS}) == 1
@@ -323,8 +325,8 @@ REFUSED = {  # name -> (options of a train, what the message says)
     ),
     "weights that are not there": (["--weights", "@none.safetensors"], r"none\.safetensors does not exist"),
     "weights that are none": (["--weights", "@config.toml"], "no safetensors file"),
-    "a loss that is no number": (["--set", "train.lr=1e38"], "epoch 1", "gradient of convs", "smaller learning rate"),
-    "such a loss with threads": (["--set", "train.lr=1e38", "--threads", "2"], "epoch 1", "gradient of convs"),
+    "a loss that is no number": (["--set", "train.lr=1e37"], "epoch 1", "gradient of convs", "smaller learning rate"),
+    "such a loss with threads": (["--set", "train.lr=1e37", "--threads", "2"], "epoch 1", "gradient of convs"),
 }
 
 
