@@ -94,7 +94,8 @@ def test_a_training_takes_what_was_predicted(comm, kind):
     measured = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     predicted, measured = comm.allreduce(np.array([predicted, measured]))
-    assert 0.7 * measured < predicted < 1.4 * measured, (predicted, measured)
+    most = 1.6 if comm.size > 1 and "rows" in kind else 1.4  # a ring has more pairs of vertex and relation an edge
+    assert 0.7 * measured < predicted < most * measured, (predicted, measured)
 
 
 def test_a_training_that_cannot_fit_is_refused_on_every_rank(comm, monkeypatch):
