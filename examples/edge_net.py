@@ -12,7 +12,7 @@ from hpcmp import nn
 
 
 class EdgeNet(nn.Module):
-    """h_i = U(x_i, mean over j of relu(M(x_j, x_i, w_ji)))."""
+    """h_i = U(x_i, mean over j of elu(M(x_j, x_i, w_ji)))."""
 
     def __init__(self, n_in, n_out):
         self.message, self.update = nn.Linear(2 * n_in + 1, n_out), nn.Linear(n_in + n_out, n_out)

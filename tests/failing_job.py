@@ -3,7 +3,8 @@
 KIND: ``raises`` (an exception nobody foresaw), ``refuses`` (an error of hpcmp
 that the ranks did not agree on), ``exits``, or ``endless`` (nothing fails; says
 ``pid PID of rank R`` on every rank and steps until it is killed), and
-``unsettled`` (the same without steps).
+``unsettled`` (the same without steps); ``epoch`` and ``evaluate``: a model that
+fails in such a call of a loop of one's own.
 """
 
 import os
@@ -11,10 +12,11 @@ import sys
 from dataclasses import replace
 
 import hpcmp
-from hpcmp import generate
+from hpcmp import generate, nn
 from hpcmp.comm import world
 from hpcmp.engine import history
 from hpcmp.errors import GraphError
+from hpcmp.nn.data import Data
 
 FAILING_STEP = 3
 
@@ -36,6 +38,29 @@ def fail(begin):
     return begin_step
 
 
+class Net(nn.Module):
+    def __init__(self):
+        self.layer, self.fails = nn.GCN(1, 2), False
+
+    def __call__(self, view, x):
+        if self.fails and comm.rank == failing:
+            raise RuntimeError("the lights went out")
+        return self.layer(view, x)
+
+
+def learn(graph):
+    """A training as a user writes it."""
+    view, order = nn.View(graph), graph.order
+    data = Data(view, view.tensor(order[:, None] / 51), order % 2, {"train": order >= 0, "val": order % 3 == 0}, 2)
+    training = nn.Training(Net(), data, nn.Adam())
+    for epoch in range(FAILING_STEP + 1):
+        training.model.fails = epoch == FAILING_STEP
+        if kind == "epoch":
+            training.epoch()
+        else:
+            nn.evaluate(training.model, data)
+
+
 history.History.begin_step = fail(history.History.begin_step)
 program = hpcmp.Program(
     state={"x": "float64"},
@@ -46,6 +71,8 @@ unsettled = replace(
     program, init=lambda vertex, ctx: 0.0, update=lambda vertex, total, ctx: 1 - total, contraction=1e-9
 )
 graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 51, directed=True))
+if kind in ("epoch", "evaluate"):
+    learn(graph)
 hpcmp.run(program, graph, 1)  # compiled before anybody is killed
 if kind == "unsettled":
     hpcmp.run(unsettled, graph, 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from building import build, everywhere
+from graphs import GRAPHS
 from mpi4py import MPI
 
 from hpcmp.nn.elementwise import dropout
@@ -15,6 +16,12 @@ def views(comm, sample, dtype=np.float32, threads=1, **options):
     """A view of a sample on this communicator, and of the same parts on this rank alone."""
     graphs = build(comm, sample, n_parts=N_PARTS, **options), build(MPI.COMM_SELF, sample, n_parts=N_PARTS, **options)
     return tuple(View(graph, threads, 0, dtype) for graph in graphs)
+
+
+def kinds(name):
+    """Relations of a sample's edges, of which one has none; parallel edges share some."""
+    kind = np.arange(len(GRAPHS[name].src)) ** 2 % 5 % 2 * 2
+    return {"relation": kind, "relations": ("a", "b", "c")}
 
 
 def numbers(view, width, salt=0):

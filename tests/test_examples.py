@@ -1,5 +1,7 @@
 """Examples run as their first lines say, short, with the same answer on any ranks."""
 
+import ast
+
 import launch as launching
 import pytest
 
@@ -15,4 +17,12 @@ def test_an_example_gives_the_same_on_any_ranks(name):
         assert done.returncode == 0, done.stderr
         assert EXAMPLES[name] in done.stdout
         said.add(done.stdout)
+        if name == "edge_net.py":
+            assert float(done.stdout.rpartition(":")[2]) < 1e-6
     assert len(said) == 1 or name == "edge_net.py"  # an error of differences is no promise
+
+
+def test_a_layer_of_ones_own_takes_under_30_lines():
+    tree = ast.parse((launching.ROOT / "examples" / "edge_net.py").read_text())
+    layer = next(node for node in tree.body if isinstance(node, ast.ClassDef))
+    assert layer.name == "EdgeNet" and layer.end_lineno - layer.lineno + 1 < 30

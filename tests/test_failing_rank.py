@@ -171,6 +171,15 @@ def test_model_that_fails_on_one_rank_ends_all_and_keeps_its_checkpoint(launch, 
     assert launch(None, "info", "run/checkpoint-0.h5").returncode == 0  # of the fourth epoch
 
 
+@pytest.mark.parametrize("call", ["epoch", "evaluate"])
+def test_model_that_fails_on_one_rank_of_a_users_loop_ends_all(call):
+    done = jobs.run_script(RANKS, "failing_job.py", 1, call)
+    assert not launching.still_running(done, END_S)
+    assert done.returncode == 1
+    assert f"hpcmp: rank 1 of {RANKS} failed, ending all ranks" in done.stderr
+    assert "RuntimeError: the lights went out" in done.stderr and "failing_job.py" in done.stderr
+
+
 def read_pids(process):
     """Rank -> pid, as the ranks of failing_job.py say."""
     pids, end = {}, time.monotonic() + START_S

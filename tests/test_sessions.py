@@ -32,7 +32,12 @@ WITH_MPI = (
 WITHOUT_TORCH = "--ignore=tests/nn/test_against_pyg.py"
 UNCOMPILED = {
     "kernels": ("tests", "-m", "kernel", WITHOUT_TORCH),
-    "learning": ("tests/nn", "-k", "not zoo and not torch", "--ignore=tests/nn/test_weights.py", WITHOUT_TORCH),
+    "learning": (
+        "tests/nn",
+        *("-k", "not zoo and not torch"),
+        *(f"--ignore=tests/nn/test_{name}.py" for name in ("weights", "cora", "epochs", "room")),
+        WITHOUT_TORCH,
+    ),
 }
 
 

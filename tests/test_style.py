@@ -2,6 +2,7 @@
 
 import ast
 import re
+from pathlib import Path
 
 import launch as launching
 import pytest
@@ -76,6 +77,23 @@ def test_nothing_unwanted_is_left(path):
         if re.search(pattern, line)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def told_files():
+    """Files and folders (with a / at the end) that the table of docs/structure.md names, below hpcmp/."""
+    for line in (launching.ROOT / "docs" / "structure.md").read_text().splitlines():
+        folder = ""
+        for name in re.findall(r"`([\w/]+(?:\.py|/))`", line.split(" | ")[0] if line.startswith("| `") else ""):
+            folder = name[: name.rfind("/") + 1] or folder  # a name alone lies where the one before it does
+            yield folder + name[name.rfind("/") + 1 :]
+
+
+def test_every_file_has_a_place_in_the_table_of_the_structure():
+    told = set(told_files())
+    files = {path.relative_to(PACKAGE).as_posix() for path in SOURCES if not path.name.startswith("__")}
+    folders = {f"{folder.as_posix()}/" for name in files for folder in Path(name).parents}
+    assert not {name for name in files if name not in told and not name.startswith(tuple(told & folders))}
+    assert not told - files - folders, "no longer there"
 
 
 def test_tests_and_scripts_say_what_they_are():

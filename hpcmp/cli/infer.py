@@ -53,7 +53,7 @@ def run(comm, args):
     state = {"class": logits.argmax(axis=1)} if told.train.loss == "cross_entropy" else {"output": logits}
     state |= {"logits": logits} if args.logits and "class" in state else {}
     params = {"run": args.run, "seed": head["seed"], "epochs": head["n_epochs"], "weights": head["digest"]}
-    seconds = {"read": read_s, "compile": 0.0, "run": time.perf_counter() - begin, "write": 0.0}
+    seconds = {"read": read_s, "run": time.perf_counter() - begin}
     result = make_result(
         graph, f"infer {told.model.kind}", state, params=params, seconds=seconds, halo=sent, threads=args.threads
     )

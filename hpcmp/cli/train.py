@@ -57,12 +57,14 @@ def run(comm, args):
         make,
         folder=args.output,
         resume=args.resume,
+        force=args.force,
         changed_code=args.changed_code,
         start_from=None if first is None else lambda model: weights.load(model, first, args.weights),
         threads=args.threads,
         progress=lambda text: note(comm, text),
     )
-    _print(comm, args, graph, trained, {"read": read_s, "run": time.perf_counter() - start})
+    run_s = time.perf_counter() - start - trained.write_s
+    _print(comm, args, graph, trained, {"read": read_s, "run": run_s, "write": trained.write_s})
 
 
 def _print(comm, args, graph, trained, seconds):
@@ -79,7 +81,7 @@ def _print(comm, args, graph, trained, seconds):
         "threads": args.threads,
         "steps": sum(history.n_epochs for history in histories),
         "converged": None,
-        "seconds": {"compile": 0.0, "write": 0.0} | seconds,
+        "seconds": seconds,
         "halo": {
             "rows": sum(sum(history.halo_rows) for history in histories),
             "bytes": sum(sum(history.halo_bytes) for history in histories),

@@ -2,7 +2,8 @@
 
 ``Dual(v, s)`` stands for v + s t, t**2 = 0. A function compiled for duals gives its derivative by the rules below, operation
 by operation, in the branches that the values take (forward mode; R. Wengert, CACM 7(8), 1964). An operation without a rule
-does not compile. Of max and min the first that has it counts; of abs at 0 the derivative is 0.
+does not compile. Of max and min the first that has it counts. Of abs at 0 the derivative is 0, and that of x**y at x = 0 by
+y, for y from 0 on.
 """
 
 import math
@@ -128,8 +129,10 @@ def _absolute(x):
 
 def _power(x, y, dx, dy):
     value = x**y
-    slope = y * x ** (y - 1.0) * dx if dx != 0.0 else 0.0
-    return value, slope + value * math.log(x) * dy if dy != 0.0 else slope
+    slope = y * x ** (y - 1.0) * dx if dx != 0.0 and y != 0.0 else 0.0  # of x**0 at 0 it would be 0 * inf
+    if dy != 0.0 and (x != 0.0 or y < 0.0):  # 0**y is 0 for all y above 0
+        slope += value * math.log(x) * dy
+    return value, slope
 
 
 OF_ONE = {
@@ -176,7 +179,8 @@ def _define_one(function, rule):
 
     def apply(a):
         value, slope = rule(value_of(a))
-        return dual(value, slope * slope_of(a))
+        inner = slope_of(a)
+        return dual(value, slope * inner if inner != 0.0 else 0.0)  # a root at 0 has no slope, of a constant 0 it has
 
     overload(function)(lambda a: apply if _are_duals(a) else None)
 

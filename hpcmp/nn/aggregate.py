@@ -7,7 +7,7 @@ folded at their owners: it is the gradient of the result that crosses the networ
 
 import numpy as np
 
-from hpcmp.kernels import activations, attention, attention2, gather, learning
+from hpcmp.kernels import activations, attention, attention_mixed, gather, learning
 from hpcmp.nn.elementwise import drawing
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import made
@@ -202,7 +202,7 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
     edges = graph.in_ptr, graph.in_src, with_self, drops(graph)
 
     def call(local, rows, lo, hi):
-        attention2.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
+        attention_mixed.attend(*edges, local, y.data, flat, heads, slope, rows, out, top, total, lo, hi)
 
     z_local = view.aggregate(z.data, call)
 
@@ -213,7 +213,7 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
 
         def rows_back(p, lo, hi):
             known = z_local, y.data, flat, heads, slope, top, total, dot, d
-            attention2.back_rows(*edges, *known, dy, leaves[p], lo, hi)
+            attention_mixed.back_rows(*edges, *known, dy, leaves[p], lo, hi)
 
         view.over_parts(rows_back)
         elsewhere = [view.with_ghosts(v, turned) for v in (y.data, top, total, dot)]
@@ -221,7 +221,7 @@ def attend_mixed(z, y, a, slope=0.2, with_self=True, dropout=0.0):
 
         def sources_back(local, rows, lo, hi):
             known = z.data, elsewhere[0], flat, heads, slope, *elsewhere[1:], local
-            attention2.back_sources(*back_edges, *known, rows, dz, lo, hi)
+            attention_mixed.back_sources(*back_edges, *known, rows, dz, lo, hi)
 
         view.aggregate(d, sources_back, turned)
         return dz, dy, view.tree_sum(leaves).reshape(a.shape).astype(a.data.dtype)

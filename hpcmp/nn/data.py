@@ -1,6 +1,6 @@
 """Features, labels and splits of a graph's vertices, checked and ready for training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +23,11 @@ class Data:
     labels: np.ndarray  # (n_owned,) or (n_owned, k), as `TARGETS` has them
     masks: dict  # split -> bool (n_owned,); only vertices with a label
     n_out: int  # width of what the model gives: classes, or columns of labels
+    kept: dict = field(default_factory=dict, init=False, repr=False)  # what a task works out once
+
+    @property
+    def comm(self):
+        return self.view.comm
 
     @property
     def n_in(self):

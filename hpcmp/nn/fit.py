@@ -1,7 +1,9 @@
 """Training on the whole graph, in one call."""
 
 from hpcmp.comm import collective, together
+from hpcmp.errors import ProgramError
 from hpcmp.nn import data as data_of
+from hpcmp.nn.config import CHOICES
 from hpcmp.nn.optim import Adam
 from hpcmp.nn.tasks import Vertices
 from hpcmp.nn.training import Training, run_epochs
@@ -59,13 +61,17 @@ def fit(
     Raises
     ------
     ProgramError
-        Fields do not fit, or the loss is no number. Raised on every rank.
+        Fields do not fit, the monitored metric is of a split without vertices,
+        or the loss is no number. Raised on every rank.
     """
     optimizer = optimizer or Adam(lr=0.01, weight_decay=5e-4)
     with together(graph.comm):
+        if select not in CHOICES["train.select"]:
+            raise ProgramError(f"select {select!r} is not one of {', '.join(CHOICES['train.select'])}")
         task = Vertices(loss, tuple(metrics), class_weights)
     names = {"features": features, "labels": labels, "split": split}
     data = data_of.load(graph, **names, normalize=normalize, loss=loss, threads=threads)
-    training = Training(model, data, optimizer, seed=seed, keep_best=select == "best", task=task, monitor=monitor)
-    run_epochs(training, epochs, patience=patience or 0, progress=progress)
+    told = {"task": task, "monitor": monitor, "keep_best": select == "best", "patience": patience or 0}
+    training = Training(model, data, optimizer, seed=seed, **told)
+    run_epochs(training, epochs, progress=progress)
     return training.finish()

@@ -38,8 +38,10 @@ class TypedLinear(Module):
     Raises
     ------
     ProgramError
-        When called: vertices of another type, features narrower than a type's
-        width, or numbers in columns beyond it. Raised on every rank.
+        When called: vertices of another type, or rows narrower than a type's
+        width. Of features that never change (`View.tensor`) also: numbers
+        beyond the width of a vertex's type; of rows that a layer gave they
+        are not read. Raised on every rank.
     """
 
     def __init__(self, widths, n_out, field="type", bias=True):

@@ -7,13 +7,14 @@ FOLDER/history.h5                   one row an epoch and seed
 
 import hashlib
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from hpcmp.comm import collective, raise_together, together
-from hpcmp.errors import FileError, ProgramError
+from hpcmp.errors import FileError
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.nn import checkpoint, models, room
@@ -33,6 +34,7 @@ class Trained:
     config: object
     histories: dict = field(default_factory=dict)  # seed -> History
     model: object = None  # of the last seed, with its final weights
+    write_s: float = 0.0  # checkpoints and history, of this rank
 
     @property
     def digests(self):
@@ -62,7 +64,17 @@ class Trained:
 
 @collective
 def train(
-    graph, config, make, *, folder=None, resume=False, changed_code=False, start_from=None, threads=1, progress=None
+    graph,
+    config,
+    make,
+    *,
+    folder=None,
+    resume=False,
+    force=False,
+    changed_code=False,
+    start_from=None,
+    threads=1,
+    progress=None,
 ):
     """Train a model from every seed. Collective.
 
@@ -77,10 +89,13 @@ def train(
         Where checkpoints and the history are written; see `prepare`.
     resume : bool
         Go on from the checkpoints in the folder.
+    force : bool
+        Unless it goes on, replace a training that is in the folder: its files
+        go once nothing is left to refuse.
     changed_code : bool
         Even if a user's model has other code than when they were written.
     start_from : callable (Module), optional
-        Gives a model its first weights.
+        Gives a model its first weights. Collective.
     progress : callable (text), optional
         Called on rank 0 every few seconds, and at the end of a seed.
 
@@ -101,21 +116,18 @@ def train(
         task = task_of(settings)
     data = data_of.load(graph, **fields, loss=task.loss, threads=threads)
     monitor = f"val_{task.metrics[0]}" if settings.monitor == "auto" else settings.monitor
-    with together(comm):
-        split = monitor.partition("_")[0]
-        if split not in data.masks and (settings.patience or settings.select == "best"):
-            raise ProgramError(
-                f"no vertex is in the split {split!r} of {config.data.split!r}; patience and select need it"
-            )
-    told = {"keep_best": settings.select == "best", "task": task, "monitor": monitor}
+    told = {
+        "keep_best": settings.select == "best",
+        "task": task,
+        "monitor": monitor,
+        "patience": settings.patience,
+    }
 
     def new_model(data):
         return make(data.n_in, data.n_out, len(graph.relations))
 
     def begin(data, model=None, seed=0):
-        return Training(
-            new_model(data) if model is None else model, data, optimizer_of(settings, monitor), seed=seed, **told
-        )
+        return Training(new_model(data) if model is None else model, data, optimizer_of(settings), seed=seed, **told)
 
     room.refuse_what_cannot_fit(graph, data, begin, config.model.kind)
     rows_digest = checkpoint.digest_of_rows(graph)
@@ -131,18 +143,21 @@ def train(
                 training, path, config, rows_digest, None if changed_code else code, progress
             )
         elif start_from is not None:
-            with together(comm):
-                start_from(model)
+            start_from(model)
+        if force and not resume and seed == config.seeds[0]:
+            _clear(comm, folder)
         trained.histories[seed] = training.history
         keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
-        run_epochs(training, settings.epochs, patience=settings.patience, progress=progress, after=keep.after_epoch)
+        run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
         trained.model = model
         if progress and comm.rank == 0:
             progress(f"seed {seed}: {_ended(training.history)}")
     if folder is not None:
+        start = time.perf_counter()
         write_history(graph, trained, folder)
+        trained.write_s += time.perf_counter() - start
     return trained
 
 
@@ -162,13 +177,14 @@ class _Keeper:
         """Write both files, unless they are as they should be."""
         if self.folder is None or self.saved == self.training.n_epochs:
             return
-        path = checkpoint_path(self.folder, self.training.seed)
+        start, path = time.perf_counter(), checkpoint_path(self.folder, self.training.seed)
         if self.keeps_one_before:  # unless the newest is damaged: then the one before stays
             files.keep_one_before(self.graph.comm, path, checkpoint.before(path))
         checkpoint.save(self.training, path, self.config, *self.digests)
         self.keeps_one_before = True
         write_history(self.graph, self.trained, self.folder)
         self.saved = self.training.n_epochs
+        self.trained.write_s += time.perf_counter() - start
 
 
 def write_history(graph, trained, folder):
@@ -188,24 +204,23 @@ def _ended(history):
     return f"{history.n_epochs} epochs, {sum(history.seconds):.3g} s, {shown}; digest {history.digest[:12]}"
 
 
-def optimizer_of(settings, monitor="val_accuracy"):
+def optimizer_of(settings):
     """The optimiser that a configuration names. Local."""
     more = {"groups": settings.groups, "clip": settings.clip or None}
-    lr = learning_rate(settings, monitor)
+    lr = learning_rate(settings)
     if settings.optimizer == "sgd":
         return SGD(lr, settings.weight_decay, settings.momentum, **more)
     return Adam(lr, settings.weight_decay, decoupled=settings.optimizer == "adamw", **more)
 
 
-def learning_rate(settings, monitor):
+def learning_rate(settings):
     """The learning rate of a configuration: a number or a schedule. Local."""
     if settings.schedule == "cosine":
         return Cosine(settings.lr, settings.epochs, settings.warm_up, settings.lowest)
     if settings.schedule == "step":
         return StepDecay(settings.lr, settings.decay_every, settings.decay)
     if settings.schedule == "plateau":
-        more = {"larger_is_better": not monitor.endswith("_loss"), "lowest": settings.lowest}
-        return Plateau(settings.lr, settings.decay, settings.decay_patience, **more)
+        return Plateau(settings.lr, settings.decay, settings.decay_patience, lowest=settings.lowest)
     return settings.lr
 
 
@@ -230,21 +245,37 @@ def checkpoint_path(folder, seed):
 def prepare(comm, folder, *, resume=False, force=False):
     """Make a folder for a training, or refuse one that must not be used. Collective.
 
+    By ``force`` one with a training is not refused; `train` replaces it.
+
     Raises
     ------
     FileError
         It cannot be made or written, or holds a training already. Raised on
         every rank.
     """
+    _on_first_rank(comm, folder, lambda: _prepare(Path(folder), resume, force))
+
+
+def _on_first_rank(comm, folder, change):
     error = None
     if comm.rank == 0:
         try:
-            _prepare(Path(folder), resume, force)
+            change()
         except FileError as caught:
             error = caught
         except OSError as caught:
             error = FileError(f"{folder} cannot be written: {caught.strerror or caught}")
     raise_together(comm, error)
+
+
+def _clear(comm, folder):
+    """Remove the files of a training. Collective."""
+    if folder is not None:
+        _on_first_rank(comm, folder, lambda: [path.unlink() for path in _files_in(Path(folder))])
+
+
+def _files_in(folder):
+    return [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
 
 
 def _prepare(folder, resume, force):
@@ -255,15 +286,13 @@ def _prepare(folder, resume, force):
     folder.mkdir(exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise FileError(f"the folder {folder} cannot be written: permission denied")
-    found = [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
+    found = _files_in(folder)
     whole = {path for path in found if is_ours(path)}
     alien = [path for path in found if path.stat().st_size and not {path, checkpoint.before(path)} & whole]
     if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
-    for path in found if force and not resume else ():
-        path.unlink()
     for path in folder.glob(".*.h5.*.part"):  # what a killed run left
         path.unlink()
 

@@ -126,6 +126,13 @@ def begin(optimizer, parameters):
             schedule.restart()
 
 
+def listen(optimizer, larger_is_better):
+    """Say to all schedules that ask what is better of the metric. Local."""
+    for schedule in _schedules(optimizer):
+        if hasattr(schedule, "listen"):
+            schedule.listen(larger_is_better)
+
+
 def tell(optimizer, metric):
     """Give a metric to all schedules that hear one. Local."""
     for schedule in _schedules(optimizer):

@@ -3,7 +3,7 @@
 The message function runs on the edges of a few rows at once, so that nothing of the size of all edges is kept;
 going back it runs again, as rematerialisation does. It does so twice: along in-edges, for what receivers and
 parameters get, and along the transposed edges, for what senders get, since only then each row's sum has its canonical
-order. Edges that go together are those of a part's rows, up to `EDGES_AT_ONCE`, whoever owns the part.
+order. Edges that go together are those of a part's rows, up to `View.edges_at_once`, whoever owns the part.
 """
 
 import numpy as np
@@ -14,8 +14,6 @@ from hpcmp.nn.channel import ByChannel
 from hpcmp.nn.dense import one_blas_thread
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import Tensor, gradients, made, now, parameters_of
-
-EDGES_AT_ONCE = 8192  # a row with more goes alone
 
 
 def propagate(view, message, h, edge=(), aggregate="sum"):
@@ -181,14 +179,14 @@ def _sum_edges(chunk, m, out):
 
 
 def _runs(view, graph):
-    """For each own part, ranges of its rows with about `EDGES_AT_ONCE` in-edges: list of lists of (first, end)."""
+    """For each own part, ranges of its rows with about `View.edges_at_once` in-edges: list of lists of (first, end)."""
     key = "runs", id(graph)
     if key not in view.kept:
-        ptr, found = graph.in_ptr.astype(np.int64), []
+        ptr, found, at_once = graph.in_ptr.astype(np.int64), [], view.edges_at_once
         for lo, hi in zip(view.part_bounds[:-1].tolist(), view.part_bounds[1:].tolist(), strict=True):
             runs, first = [], lo
             while first < hi:
-                end = int(np.searchsorted(ptr, ptr[first] + EDGES_AT_ONCE, "right")) - 1
+                end = int(np.searchsorted(ptr, ptr[first] + at_once, "right")) - 1
                 end = min(max(end, first + 1), hi)
                 runs.append((first, end))
                 first = end

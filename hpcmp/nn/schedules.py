@@ -46,20 +46,29 @@ class Plateau:
 
     Better is by more than ``threshold`` of the best so far. A run that goes on
     from a checkpoint lets it `observe` the metrics of its history once more.
+    Whether larger is better tells the training by its metric, if it is None.
     """
 
     lr: float
     factor: float = 0.1
     patience: int = 10
-    larger_is_better: bool = True
+    larger_is_better: bool | None = None
     threshold: float = 1e-4
     lowest: float = 0.0
     best: float | None = field(default=None, init=False)
     n_worse: int = field(default=0, init=False)
     now: float | None = field(default=None, init=False)
+    seeks_larger: bool = field(default=True, init=False)
+
+    def __post_init__(self):
+        self.listen(True)
 
     def __call__(self, t):
         return self.lr if self.now is None else self.now
+
+    def listen(self, larger_is_better):
+        """Learn what is better of the metric to come, unless that was said. Local."""
+        self.seeks_larger = larger_is_better if self.larger_is_better is None else self.larger_is_better
 
     def observe(self, metric):
         """Take in the metric of one more evaluation. Local."""
@@ -78,4 +87,4 @@ class Plateau:
         if self.best is None:
             return metric == metric  # a nan is never the best
         margin = self.threshold * abs(self.best)
-        return metric > self.best + margin if self.larger_is_better else metric < self.best - margin
+        return metric > self.best + margin if self.seeks_larger else metric < self.best - margin

@@ -70,11 +70,11 @@ class Vertices:
             return None
         if not isinstance(self.class_weights, str):
             return np.asarray(self.class_weights, np.float64)
-        if BALANCED not in data.view.kept:
+        if BALANCED not in data.kept:
             mine = np.bincount(data.labels[data.masks["train"]], minlength=data.n_out)
             n = data.view.comm.allreduce(mine)
-            data.view.kept[BALANCED] = n.sum() / (data.n_out * np.maximum(n, 1))
-        return data.view.kept[BALANCED]
+            data.kept[BALANCED] = n.sum() / (data.n_out * np.maximum(n, 1))
+        return data.kept[BALANCED]
 
 
 def _accuracy(data, out, mask):

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpcmp.comm import raise_together, together
+from hpcmp.comm import collective, raise_together, together
 from hpcmp.errors import ProgramError
 from hpcmp.nn.data import SPLITS, load_features
-from hpcmp.nn.optim import hears
+from hpcmp.nn.optim import hears, listen
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import backward
 from hpcmp.nn.tasks import Vertices
@@ -45,9 +45,14 @@ class History:
         return len(self.loss)
 
     @property
+    def larger_is_better(self):
+        """Of the metric that is monitored."""
+        return not self.monitor.endswith("_loss")
+
+    @property
     def best_epoch(self):
         """The first with the best of the metric that is monitored; without one the last; -1 of none."""
-        sign = -1 if self.monitor.endswith("_loss") else 1
+        sign = 1 if self.larger_is_better else -1
         for t in range(self._n_seen, self.n_epochs):
             value = self.metrics[t].get(self.monitor)
             if value is None or sign * value > self._best[0]:
@@ -91,6 +96,14 @@ class Training:
     monitor : str, optional
         Which metric tells what is best, and is told to learning rates that
         hear one; default: the first of the task, of the split "val".
+    patience : int
+        It is over after so many epochs without a better monitored metric; 0: never.
+
+    Raises
+    ------
+    ProgramError
+        The metric is none, or its split, by which a learning rate, ``keep_best`` or
+        ``patience`` goes, has no vertices. Raised on every rank.
 
     Attributes
     ----------
@@ -100,17 +113,20 @@ class Training:
     history : History
     """
 
-    def __init__(self, model, data, optimizer, *, seed=0, keep_best=False, task=None, monitor=None):
+    @collective
+    def __init__(self, model, data, optimizer, *, seed=0, keep_best=False, task=None, monitor=None, patience=0):
         self.model, self.data, self.optimizer, self.seed = model, data, optimizer, int(seed)
         self.task = task or Vertices()
         monitor = monitor or f"val_{self.task.metrics[0]}"
         self.keep_best, self.best, self.history = keep_best, None, History(monitor=monitor)
+        self.patience = patience
         self._check_monitor()
         self._last_slope = None  # the parameter with the largest gradient of the last epoch, and how large
         data.view.seed = self.seed
         model.initialise(data.view)
         self.parameters, self.kept = model.parameters(), model.state()
         self.state = optimizer.start(self.parameters)
+        listen(optimizer, self.history.larger_is_better)
 
     def _check_monitor(self):
         monitor = self.history.monitor
@@ -118,8 +134,18 @@ class Training:
         if metric not in self.task.metrics or split not in SPLITS:
             have = f"{', '.join(self.task.metrics)} of a split ({', '.join(SPLITS)})"
             raise alike(f"monitor {monitor!r} is none of the metrics {have}, such as val_{self.task.metrics[0]}")
-        if split not in self.data.masks and hears(self.optimizer):
-            raise alike(f"a learning rate that hears {monitor} needs vertices in the split {split!r}; there are none")
+        needs = {
+            f"a learning rate that hears {monitor}": hears(self.optimizer),
+            f"the best epoch by {monitor}": self.keep_best,
+            f"patience by {monitor}": self.patience,
+        }
+        for what, is_wanted in needs.items():
+            if is_wanted and split not in self.data.masks:
+                raise alike(f"{what} needs vertices in the split {split!r}; there are none")
+
+    @property
+    def comm(self):
+        return self.data.comm
 
     @property
     def weights(self):
@@ -135,19 +161,20 @@ class Training:
         """Epochs done."""
         return self.history.n_epochs
 
-    def is_over(self, epochs, patience=0):
+    def is_over(self, epochs):
         """Whether all epochs are done, or none has been better for too long. Local."""
         waited = self.n_epochs - 1 - self.history.best_epoch
-        return self.n_epochs >= epochs or bool(patience and waited >= patience)
+        return self.n_epochs >= epochs or bool(self.patience and waited >= self.patience)
 
+    @collective
     def epoch(self):
         """One epoch; its row goes into the history. Collective.
 
         Raises
         ------
         ProgramError
-            The loss or a gradient is no number. Raised on every rank, before
-            any weight is changed.
+            The loss or a gradient is no number, before any weight is changed;
+            or a weight is none after the step. Raised on every rank.
         """
         start, view, t = time.perf_counter(), self.data.view, self.n_epochs
         view.seed, sent = self.seed, dict(view.sent)
@@ -176,8 +203,15 @@ class Training:
         if self.history.monitor in metrics:
             self.optimizer.observe(metrics[self.history.monitor])
 
+    @collective
     def train_once(self, t):
-        """Forward, back and a step of the optimiser; the loss before it. Collective."""
+        """Forward, back and a step of the optimiser; the loss before it. Collective.
+
+        Raises
+        ------
+        ProgramError
+            As of `epoch`.
+        """
         view, data = self.data.view, self.data
         view.begin(t, True)
         loss = self.task.loss_of(data, self.model(view, data.x), "train")
@@ -186,25 +220,29 @@ class Training:
             p.grad = None
         backward(loss)
         slopes = {name: _largest(p.grad) for name, p in self.parameters.items() if p.grad is not None}
-        raise_together(view.comm, self._not_finite(value, slopes))
-        self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
+        wrong = [f"the gradient of {name}" for name, slope in slopes.items() if not np.isfinite(slope)]
+        raise_together(view.comm, self._not_finite(value, wrong))
         self.optimizer.step(self.parameters, self.state, t + 1)
+        # Rows of vertices may overflow on one rank alone. So they are never saved in the place of good ones.
+        wrong = [name for name, w in self.weights.items() if not np.isfinite(w).all()]
+        raise_together(view.comm, self._not_finite(value, [f"{name} after the optimiser's step" for name in wrong]))
+        self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
         return value
 
-    def _not_finite(self, loss, slopes):
-        """The error of a loss or gradient that is no number, or None."""
-        wrong = [name for name, slope in slopes.items() if not np.isfinite(slope)]
+    def _not_finite(self, loss, wrong):
+        """The error of a loss that is no number, or of what is not finite, or None."""
         if np.isfinite(loss) and not wrong:
             return None
         text = f"the loss is {loss} in epoch {self.n_epochs}"
         if wrong:
-            text += f"; the gradient of {wrong[0]} is not finite"
+            text += f"; {wrong[0]} is not finite"
         if self._last_slope is not None:
             text += (
                 f"; in the epoch before, the largest gradient was {self._last_slope[1]:.3g}, of {self._last_slope[0]}"
             )
         return ProgramError(f"{text}; a smaller learning rate may help")
 
+    @collective
     def finish(self):
         """Final weights into the model, their digest into the history. Collective."""
         final = self.final_weights
@@ -219,7 +257,8 @@ class Training:
         return digest_of({name: t.digested(final[name]) for name, t in self.kept.items()})
 
 
-def run_epochs(training, epochs, *, patience=0, progress=None, after=None, every_s=5.0):
+@collective
+def run_epochs(training, epochs, *, progress=None, after=None, every_s=5.0):
     """Train on until it is over. Collective.
 
     Parameters
@@ -229,8 +268,8 @@ def run_epochs(training, epochs, *, patience=0, progress=None, after=None, every
     after : callable (), optional
         Called on all ranks after every epoch.
     """
-    said, comm = time.perf_counter(), training.data.view.comm
-    while not training.is_over(epochs, patience):
+    said, comm = time.perf_counter(), training.comm
+    while not training.is_over(epochs):
         training.epoch()
         if after is not None:
             after()
@@ -247,12 +286,14 @@ def describe(history):
     return f"epoch {t}, loss {history.loss[-1]:.4f}{shown}; {cost}"
 
 
+@collective
 def evaluate(model, data, epoch=0, task=None):
     """Metrics of each split, without dropout: dict of SPLIT_METRIC. Collective."""
     data.view.begin(epoch, False, is_learning=False)
     return (task or Vertices()).evaluate(data, model(data.view, data.x))
 
 
+@collective
 def apply(model, view, features, normalize, n_in):
     """What a model with weights gives for every vertex. Collective.
 

@@ -34,6 +34,8 @@ class View:
         Of dropout and of the first weights.
     """
 
+    edges_at_once = 8192  # of which learned messages are made; a row with more goes alone
+
     def __init__(self, graph, threads=1, seed=0, dtype=np.float32):
         self.graph, self.comm, self.seed, self.dtype = graph, graph.comm, int(seed), np.dtype(dtype)
         self.digest = graph.digest  # of the graph as it was given, whatever `use` brings

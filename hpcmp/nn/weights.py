@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from hpcmp.comm import raise_together
-from hpcmp.errors import FormatError, HpcmpError, ProgramError, require
+from hpcmp.errors import FormatError, HpcmpError, require
 from hpcmp.io.h5 import check_is_file
-from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear
+from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear, NNConv
 from hpcmp.nn.module import Buffer, Module, Parameter, name_of_key
 from hpcmp.nn.norms import BatchNorm, LayerNorm
 from hpcmp.nn.relations import RelationRows
+from hpcmp.nn.sums import alike
 
 # How an array of ours is another's, and back.
 TURNED = (lambda a: a.T, lambda a: a.T)
@@ -73,10 +74,12 @@ NAMES = {
         "bias": ("bias", FLAT),
     },
     RGCN: {"weight": ("weight", relational), "bias": ("bias", FLAT)},
+    NNConv: {"network": ("nn", None), "own": ("lin", None)},
     LayerNorm: {"weight": ("weight", FLAT), "bias": ("bias", FLAT)},
     BatchNorm: {name: (name, FLAT) for name in ("weight", "bias", "running_mean", "running_var")},
 }
 NUMBERS = {GIN: {"epsilon": "eps"}}  # what is no parameter of ours, but in the others' files
+MOVED = {NNConv: {"lin.bias": "bias"}}  # what a layer inside has, and theirs the outer layer
 
 
 class _Number:
@@ -123,18 +126,19 @@ def load(model, arrays, path="the file"):
     ------
     ProgramError
         A weight is absent, of another shape or no number, or there are others.
+        Raised on every rank.
     """
     wanted = names(model)
-    odd = [*(set(wanted) - set(arrays)), *(set(arrays) - set(wanted))]
+    odd = [*sorted(set(wanted) - set(arrays)), *sorted(set(arrays) - set(wanted))]
     if odd:
         has = "has no" if odd[0] in wanted else "has a"
-        raise ProgramError(f"{path} {has} weight {odd[0]!r}; the model needs {', '.join(wanted)}")
+        raise alike(f"{path} {has} weight {odd[0]!r}; the model needs {', '.join(wanted)}")
     for name, (p, (there, back)) in wanted.items():
         shape = there(p.whole(p.data)).shape
         if arrays[name].shape != shape:
-            raise ProgramError(f"{path}: {name} is {arrays[name].shape}; the model needs {shape}")
+            raise alike(f"{path}: {name} is {arrays[name].shape}; the model needs {shape}")
         if not np.isfinite(arrays[name]).all():
-            raise ProgramError(f"{path}: {name} holds what is no number")
+            raise alike(f"{path}: {name} holds what is no number")
         p.data = p.mine(np.ascontiguousarray(back(arrays[name])).astype(p.data.dtype).reshape(p.whole_shape))
 
 
@@ -185,10 +189,12 @@ def _safetensors():
 
 
 def _walk(owner, prefix):
-    table = NAMES.get(type(owner), {})
+    table, moved = NAMES.get(type(owner), {}), MOVED.get(type(owner), {})
+    moved = {f"{prefix}{inner}": f"{prefix}{outer}" for inner, outer in moved.items()}
     for name, value in vars(owner).items():
         theirs, how = table.get(name, (name, None))
-        yield from _found(value, f"{prefix}{theirs}", how(owner) if callable(how) else how or SAME)
+        for key, found in _found(value, f"{prefix}{theirs}", how(owner) if callable(how) else how or SAME):
+            yield moved.get(key, key), found
     for name, theirs in NUMBERS.get(type(owner), {}).items():
         if not isinstance(getattr(owner, name), Parameter):
             yield f"{prefix}{theirs}", (_Number(owner, name), SAME)

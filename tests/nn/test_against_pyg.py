@@ -184,17 +184,11 @@ def test_messages_by_a_network_of_the_edge_are_theirs(aggregate, name):
     weight = np.cos(np.arange(graph.n_in) * 1.3)  # no ties, as theirs would share a gradient
     view = nn.View(with_edge_field(graph, "weight", weight))
     ours = nn.NNConv(WIDTH, 4, nn.Linear(1, 4 * WIDTH), ("weight",), aggregate)
-    inner = torch.nn.Linear(1, 4 * WIDTH)
-    theirs = pyg.NNConv(WIDTH, 4, inner, aggr={"sum": "add"}.get(aggregate, aggregate))
+    theirs = pyg.NNConv(WIDTH, 4, torch.nn.Linear(1, 4 * WIDTH), aggr={"sum": "add"}.get(aggregate, aggregate))
     ours.initialise(view)
     for p in (ours.network.bias, ours.own.bias):
         p.data = p.data + np.float32(0.1)
-    pairs = [
-        copied(inner.weight, ours.network.weight),
-        copied(inner.bias, ours.network.bias),
-        copied(theirs.lin.weight, ours.own.weight),
-        copied(theirs.bias, ours.own.bias),
-    ]
+    theirs.load_state_dict({name: torch.from_numpy(a) for name, a in weights.state_of(ours).items()})
     data = np.random.default_rng(1).normal(size=(graph.n_owned, WIDTH)).astype(np.float32)
     x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
     edges = torch.from_numpy(np.stack((graph.in_src.astype(np.int64), graph.in_rows())))
@@ -204,8 +198,8 @@ def test_messages_by_a_network_of_the_edge_are_theirs(aggregate, name):
     backward(out, d)
     expected.backward(torch.from_numpy(d))
     assert close(x.grad, t.grad)
-    for parameter, mine, transpose in pairs:
-        assert close(mine.grad.T if transpose else mine.grad, parameter.grad), mine.name
+    for name_, (p, (there, _)) in weights.names(ours).items():
+        assert close(there(p.grad), theirs.get_parameter(name_).grad), name_
 
 
 @pytest.mark.parametrize("aggregate", ["sum", "mean", "max"])

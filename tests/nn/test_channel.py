@@ -187,12 +187,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_rules_of_derivatives_are_those_of_differences(case):
+def with_slope(f):
+    """f of duals, compiled: (x, y, x', y') -> (value, derivative)."""
     from hpcmp.jit import inlined
     from hpcmp.kernels.dual import dual, slope_of, value_of
 
-    f = CASES[case]
     inside = inlined(f)
 
     @numba.njit(error_model="numpy")
@@ -200,6 +199,13 @@ def test_rules_of_derivatives_are_those_of_differences(case):
         out = inside(dual(x, dx), dual(y, dy))
         return value_of(out), slope_of(out)
 
+    return both
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rules_of_derivatives_are_those_of_differences(case):
+    f = CASES[case]
+    both = with_slope(f)
     for x, y in ((0.3, 0.7), (1.9, 0.4), (0.95, 2.5)):
         for dx, dy in ((1.0, 0.0), (0.0, 1.0)):
             step = 1e-6
@@ -207,6 +213,32 @@ def test_rules_of_derivatives_are_those_of_differences(case):
             expected = (f(x + step * dx, y + step * dy) - f(x - step * dx, y - step * dy)) / (2 * step)
             assert abs(value - f(x, y)) <= 1e-14 * abs(value)
             assert abs(slope - expected) < 1e-7 * max(1, abs(expected)), (x, y, dx, dy)
+
+
+# (x, y, x', y') -> derivative of x**y; rows after relu are full of zeros
+AT_ZERO = {
+    (0.0, 0.0, 1.0, 0.0): 0.0,
+    (0.0, 1.0, 1.0, 0.0): 1.0,
+    (0.0, 2.0, 1.0, 0.0): 0.0,
+    (0.0, 0.0, 0.0, 1.0): 0.0,
+    (0.0, 2.0, 0.0, 1.0): 0.0,
+    (0.0, 1.0, 3.0, 1.0): 3.0,
+    (2.0, 0.0, 1.0, 0.0): 0.0,
+    (2.0, 0.0, 0.0, 1.0): math.log(2.0),
+}
+
+
+@pytest.mark.parametrize("f", [lambda x, y: x**y, lambda x, y: math.pow(x, y)], ids=["operator", "math"])
+def test_powers_of_zero_have_derivatives(f):
+    both = with_slope(f)
+    for at, expected in AT_ZERO.items():
+        assert both(*at)[1] == expected, at
+
+
+def test_what_does_not_change_has_no_slope_even_at_zero():
+    both = with_slope(lambda x, y: math.sqrt(max(x, 0.0)) + math.sqrt(x * x) + y)
+    assert both(-1.0, 2.0, 1.0, 0.0)[1] == -1.0  # 0, of the constant, and the slope of -x
+    assert both(0.0, 2.0, 0.0, 1.0)[1] == 1.0
 
 
 TWICE = """

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from building import build, everywhere
+from building import agreed_error, build, everywhere
 from graphs import GRAPHS
 from learned import N_PARTS, bits, views
 
 from hpcmp import nn
+from hpcmp.errors import ProgramError
 from hpcmp.nn import data as data_of
+from hpcmp.nn import weights
 from hpcmp.nn.training import Training
 
 
@@ -66,3 +68,19 @@ def test_training_ends_with_the_same_digest_on_any_ranks(comm):
     expected = trained(alone)
     assert trained(many) == expected
     assert trained(nn.View(many.graph, threads=2)) == expected
+
+
+def test_weights_that_do_not_fit_are_refused_on_every_rank(comm):
+    view, _ = views(comm, GRAPHS["undirected"])
+    model = Net()
+    model.initialise(view)
+    state = weights.state_of(model)
+    weights.load(model, state)
+    wrong = {
+        "has no weight 'layer.bias'": {k: a for k, a in state.items() if k not in ("layer.bias", "layer.lin.weight")},
+        "has a weight 'a'": state | {k: np.zeros(1) for k in "dcbaefg"},
+        r"rows.rows is (1, 6); the model needs": state | {"rows.rows": np.zeros((1, 6))},
+        "rows.rows holds what is no number": state | {"rows.rows": state["rows.rows"] * np.nan},
+    }
+    for text, arrays in wrong.items():
+        assert text in agreed_error(comm, ProgramError, lambda: weights.load(model, arrays))

@@ -102,6 +102,9 @@ def test_types_and_relations_that_do_not_fit_are_refused(comm):
     assert "5 columns, a type 7" in text_of(nn.TypedLinear({**WIDTHS, "paper": 7}, 3))
     assert "no vertex field 'kind'" in text_of(nn.TypedLinear(WIDTHS, 3, field="kind"))
     assert "beyond its 2 columns" in text_of(nn.TypedLinear(WIDTHS, 3), view.tensor(np.ones((view.n_owned, WIDTH))))
+    beyond = nn.TypedLinear(WIDTHS, 3)
+    beyond.initialise(view)
+    beyond(view, x)  # of rows that a layer may have given, what is beyond is not read
     assert "no relation 'reads'" in text_of(nn.HeteroConv({("author", "reads", "paper"): Heard()}))
     assert "type 'reader'" in text_of(nn.HeteroConv({("reader", "writes", "paper"): Heard()}))
     assert "120 edges" in text_of(nn.HeteroConv({("paper", "writes", "paper"): Heard()}))

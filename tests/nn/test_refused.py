@@ -61,6 +61,22 @@ FITS = {  # what is wrong -> (fields, model, message)
 }
 
 
+@pytest.mark.parametrize(
+    "told, text",
+    [
+        ({"select": "bset"}, "select 'bset' is not one of last, best"),
+        ({"select": "best"}, "the best epoch by val_accuracy needs vertices in the split 'val'"),
+        ({"patience": 3}, "patience by val_accuracy needs vertices in the split 'val'"),
+    ],
+)
+def test_what_goes_by_a_split_that_is_empty_is_refused(comm, told, text):
+    graph = build(comm, RING, n_parts=5)
+    fields = changed("split", None, 0)(graph)
+    without = dataclasses.replace(graph, vertex_fields=fields)
+    assert text in agreed_error(comm, ProgramError, lambda: nn.fit(nn.GCN(2, 3), without, epochs=1, **told))
+    assert nn.fit(nn.GCN(2, 3), without, epochs=1).n_epochs == 1
+
+
 RING = sample(range(20), [(k, (k + 1) % 20) for k in range(20)], weight=np.ones(20))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from building import agreed_error, build, everywhere, listed_edges
 from graphs import GRAPHS
-from learned import N_PARTS, bits, numbers, rows, views
+from learned import N_PARTS, bits, kinds, numbers, rows, views
 
 from hpcmp import nn
 from hpcmp.errors import ProgramError
@@ -35,12 +35,6 @@ LAYERS = {
     "featureless, bases": lambda: Featureless(n_bases=2),
 }
 SAMPLES = ("undirected", "zoo", "star", "fewer_vertices_than_ranks", "empty")
-
-
-def kinds(name):
-    """Relations of a sample's edges, of which one has none; parallel edges share some."""
-    kind = np.arange(len(GRAPHS[name].src)) ** 2 % 5 % 2 * 2
-    return {"relation": kind, "relations": ("a", "b", "c")}
 
 
 @pytest.mark.parametrize("layer", LAYERS)

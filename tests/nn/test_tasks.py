@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,7 +74,9 @@ def test_the_best_epoch_is_that_of_the_smallest_loss_where_a_loss_is_watched(com
     training = trained(view, task, 6, optimizer=nn.Adam(lr=0.5), keep_best=True, monitor="val_loss")
     values = [m["val_loss"] for m in training.history.metrics]
     assert training.history.best_epoch == int(np.argmin(values)) < 5
-    assert training.is_over(100, patience=5 - int(np.argmin(values))) and not training.is_over(100, patience=6)
+    waited = 5 - int(np.argmin(values))
+    for training.patience, is_over in ((waited, True), (6, False), (0, False)):
+        assert training.is_over(100) == is_over
     training.finish()
     assert nn.evaluate(training.model, training.data, task=task)["val_loss"] == min(values)
 
@@ -90,6 +93,18 @@ def test_a_plateau_hears_the_metric_that_is_watched(comm):
     assert same.history.loss[-1] != training.history.loss[-1]
 
 
+@pytest.mark.parametrize("loss, metric", [(loss, metric) for loss in METRICS for metric in METRICS[loss]])
+def test_a_plateau_learns_from_the_training_what_is_better(comm, loss, metric):
+    view, _ = views(comm, GRAPHS["undirected"])
+    rate, twin = (nn.Plateau(0.05, 0.5, 0, larger, threshold=0) for larger in (None, metric != "loss"))
+    training = trained(view, Vertices(loss, (metric,)), 12, optimizer=nn.Adam(lr=rate))
+    for metrics in training.history.metrics:
+        twin.observe(metrics[f"val_{metric}"])
+    assert rate(0) == twin(0)
+    if metric == "loss":
+        assert any(later["val_loss"] < first["val_loss"] for first, later in pairwise(training.history.metrics))
+
+
 def test_a_plateau_without_what_it_hears_is_refused(comm):
     view, _ = views(comm, GRAPHS["undirected"])
     data = data_for(view, "cross_entropy")
@@ -98,6 +113,10 @@ def test_a_plateau_without_what_it_hears_is_refused(comm):
     assert "hears val_accuracy needs vertices in the split 'val'" in agreed_error(
         comm, ProgramError, lambda: Training(nn.GCN(4, 3), data, plateau)
     )
+    for what, told in (("the best epoch", {"keep_best": True}), ("patience", {"patience": 3})):
+        assert f"{what} by val_accuracy needs vertices in the split 'val'" in agreed_error(
+            comm, ProgramError, lambda: Training(nn.GCN(4, 3), data, nn.Adam(), **told)
+        )
     wrong = {"monitor": "val_f1_macro"}
     assert "none of the metrics accuracy" in agreed_error(
         comm, ProgramError, lambda: Training(nn.GCN(4, 3), data, nn.Adam(), **wrong)
@@ -106,18 +125,34 @@ def test_a_plateau_without_what_it_hears_is_refused(comm):
 
 def test_a_configuration_names_schedule_clip_and_groups():
     def of(**train):
-        return job.optimizer_of(config.from_tables({"train": train}).train, "val_loss")
+        return job.optimizer_of(config.from_tables({"train": train}).train)
 
     assert of().lr == 0.01 and of().clip is None
     assert of(schedule="cosine", epochs=70, warm_up=5, lowest=0.001).lr == nn.Cosine(0.01, 70, 5, 0.001)
     assert of(schedule="step", decay=0.5, decay_every=7, optimizer="sgd").lr == nn.StepDecay(0.01, 7, 0.5)
     plateau = of(schedule="plateau", decay=0.5, decay_patience=3).lr
-    assert (plateau.factor, plateau.patience, plateau.larger_is_better) == (0.5, 3, False)
+    assert (plateau.factor, plateau.patience, plateau.larger_is_better) == (0.5, 3, None)
     found = of(clip=2, groups={"convs.0.*": {"weight_decay": 0, "lr": 0.5}})
     assert found.clip == 2.0 and found.groups == {"convs.0.*": {"weight_decay": 0.0, "lr": 0.5}}
     for groups, text in (({"a": 3}, "no table of tables"), ({"a": {"b": 1}}, "groups may have lr, weight_decay")):
         with pytest.raises(ProgramError, match=text):
             of(groups=groups)
+
+
+def test_class_weights_are_of_the_data_not_of_its_view(comm):
+    def losses(*of_labels):
+        view, _ = views(comm, GRAPHS["undirected"])
+        data, out = data_for(view, "cross_entropy"), view.tensor(numbers(view, 3))
+        data = [dataclasses.replace(data, labels=change(data.labels)) for change in of_labels]
+        return [float(Vertices(class_weights="balanced").loss_of(d, out, "train").data[0, 0]) for d in data]
+
+    def as_they_are(labels):
+        return labels
+
+    def two_classes(labels):
+        return np.minimum(labels, 1)
+
+    assert losses(as_they_are, two_classes) == losses(as_they_are) + losses(two_classes)
 
 
 LABELS = {
