@@ -300,7 +300,12 @@ def check_assignment(comm, sizes, seed, density=1.0, epsilon=None, of_one=True):
 
 
 def test_an_auction_is_the_best_assignment(comm):
-    check_assignment(comm, [(n, n, c) for n in (1, 2, 3, 5, 9, 20) for c in (1, 10, 1000)], seed=1, epsilon=1 / 21)
+    check_assignment(
+        comm,
+        [(n, n, c) for n in ((1, 2, 5, 20) if comm.size == 1 else (1, 9)) for c in (10, 1000)],
+        seed=1,
+        epsilon=1 / 21,
+    )
 
 
 def test_an_auction_of_few_edges_or_more_objects_is_the_best_assignment(comm):
@@ -309,6 +314,8 @@ def test_an_auction_of_few_edges_or_more_objects_is_the_best_assignment(comm):
 
 
 def test_fifty_auctions_are_the_best_assignments(comm):
+    if comm.size > 1:
+        pytest.skip("of one rank; other auctions are of many")
     sizes = [(2 + k % 19, 2 + k % 19, 10 ** (1 + k % 4)) for k in range(50)]
     check_assignment(comm, sizes, seed=4, epsilon=1 / 21, of_one=False)
 
