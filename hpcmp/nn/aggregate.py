@@ -49,7 +49,8 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
     """
     view = x.view
     key = "sum", x, weight, before, after, with_self
-    if x.is_lasting and key in view.kept:
+    is_kept = x.is_lasting and view.keeps_sums
+    if is_kept and key in view.kept:
         return view.kept[key]
 
     def gathered(values, graph, first, last):
@@ -67,7 +68,7 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
         return (gathered(np.ascontiguousarray(d), view.turned, after, before),)
 
     out = made(gathered(x.data, view.graph, before, after), view, (x,), back)
-    if x.is_lasting:
+    if is_kept:
         out.is_lasting, view.kept[key] = True, out
     return out
 

@@ -32,11 +32,14 @@ class View:
     threads : int
     seed : int
         Of dropout and of the first weights.
+    keeps_sums : bool
+        Keep sums over neighbours of features that never change: the same bits,
+        for the memory of one array more.
     """
 
     edges_at_once = 8192  # of which learned messages are made; a row with more goes alone
 
-    def __init__(self, graph, threads=1, seed=0, dtype=np.float32):
+    def __init__(self, graph, threads=1, seed=0, dtype=np.float32, keeps_sums=True):
         self.graph, self.comm, self.seed, self.dtype = graph, graph.comm, int(seed), np.dtype(dtype)
         self.digest = graph.digest  # of the graph as it was given, whatever `use` brings
         self.threads = jit.Threads(threads)
@@ -48,7 +51,7 @@ class View:
         self.first_part = first
         self.epoch, self.is_training, self.is_learning, self.n_draws = 0, False, True, 0
         self.kept = {}  # what layers work out of the graph once
-        self.pool = Pool()
+        self.pool, self.keeps_sums = Pool(), keeps_sums
         self.sent = {"rows": 0, "bytes": 0, "wait_s": 0.0}  # by this rank, in halos
 
     @cached_property

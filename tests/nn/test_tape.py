@@ -74,6 +74,17 @@ def test_a_message_may_not_use_what_was_made_before_it(comm):
     assert layer.a.grad is not None and np.abs(layer.a.grad).sum() > 0
 
 
+def test_sums_of_what_never_changes_are_kept_or_made_again_with_the_same_bits(comm):
+    found = []
+    for keeps in (True, False):
+        view = nn.View(build(comm, GRAPHS["random"]), keeps_sums=keeps)
+        x = view.tensor(np.cos(view.graph.id[: view.n_owned, None] * np.arange(1.0, 4.0)))
+        sums = [nn.sum_neighbours(x) for _ in range(2)]
+        assert (sums[0] is sums[1]) == keeps
+        found.append([s.data.tobytes() for s in sums])
+    assert found[0] == found[1] and len(set(found[0])) == 1
+
+
 def test_rows_of_two_graphs_do_not_fit(comm):
     one, other = (nn.View(build(comm, GRAPHS[name])) for name in ("random", "undirected"))
     for act in (nn.add, nn.multiply, nn.concat, nn.maximum):
