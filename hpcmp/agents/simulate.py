@@ -120,6 +120,10 @@ def simulate(
         Raised on every rank.
     """
     with together(graph.comm):
+        if trail is not None and trace not in ("headers", "full"):
+            raise ProgramError(f"a trail keeps records of messages; trace = {trace!r} makes none, headers and full do")
+        if budget is not None and budget < 1:
+            raise ProgramError(f"budget = {budget} is below 1")
         model = _Model(graph, agents, dict(params or {}), int(seed), role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
     return _Run(model, int(budget), bool(any_receiver), threads, progress, trail).to_the_end(int(steps))
@@ -314,7 +318,7 @@ class _Run:
 
     def _step(self, step):
         """One step; what all ranks did: dict. Collective."""
-        model, post, _graph = self.model, self.post, self.graph
+        model, post = self.model, self.post
         self.is_there[:] = (model.joins <= step) & ~self.has_left
         mail = post.open(step)
         counts = np.zeros(7, np.int64)

@@ -45,7 +45,27 @@ class Module:
             tensor.draw(view, name)
 
 
-class Parameter(Tensor):
+class Alike(Tensor):
+    """Numbers of a module that are the same on all ranks, and lie whole in files."""
+
+    @property
+    def whole_shape(self):
+        return self.data.shape
+
+    def whole(self, values):
+        """An array like it, as it would lie on one rank. Collective."""
+        return values
+
+    def mine(self, values):
+        """This rank's share of what `whole` gave. Collective."""
+        return values
+
+    def digested(self, values):
+        """What stands for an array like it in a digest of weights. Collective."""
+        return values
+
+
+class Parameter(Alike):
     """A tensor that training changes.
 
     Parameters
@@ -70,24 +90,8 @@ class Parameter(Tensor):
         fill_uniform(np.int64(view.seed), np.int64(INIT_STEP), np.uint64(_stream(name)), np.int64(0), draws)
         self.data = ((2 * draws - 1) * bound).astype(view.dtype).reshape(shape)
 
-    @property
-    def whole_shape(self):
-        return self.data.shape
 
-    def whole(self, values):
-        """An array like the parameter, as it would lie on one rank. Collective."""
-        return values
-
-    def mine(self, values):
-        """This rank's share of what `whole` gave. Collective."""
-        return values
-
-    def digested(self, values):
-        """What stands for an array like the parameter in a digest of weights. Collective."""
-        return values
-
-
-class Buffer(Tensor):
+class Buffer(Alike):
     """Numbers of a module that training changes, but not by a gradient: the same on all ranks.
 
     Parameters
@@ -103,22 +107,6 @@ class Buffer(Tensor):
     def draw(self, view, name):
         """Begin anew. Local."""
         self.data = np.full(self.data.shape, self.start, view.dtype)
-
-    @property
-    def whole_shape(self):
-        return self.data.shape
-
-    def whole(self, values):
-        """An array like the buffer, as it would lie on one rank. Collective."""
-        return values
-
-    def mine(self, values):
-        """This rank's share of what `whole` gave. Collective."""
-        return values
-
-    def digested(self, values):
-        """What stands for an array like the buffer in a digest of weights. Collective."""
-        return values
 
 
 class Rows(Parameter):

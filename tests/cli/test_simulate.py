@@ -47,6 +47,8 @@ def test_states_and_trail_are_the_same_on_any_ranks(files, tmp_path):
         (["--set", "steps=3"], None),
         (["--trace", "all"], "is none of off"),
         (["--joins", "arrives"], "no vertex field 'arrives'"),
+        (["--trace", "off", "--trail", "t"], "headers and full do"),
+        (["--budget", "0"], "budget = 0 is below 1"),
         (["--threads", "0"], "--threads must be at least 1"),
     ],
 )
