@@ -1,8 +1,9 @@
 """Sums of neighbours' rows for learning, and what goes back along the same edges.
 
 Rows are of float32 or float64. A sum is taken in double, in the canonical order of a row's edges, and rounded once;
-`sum_rows` in segments of `SEGMENT` as programs do, the others from first to last. Backward kernels run over the transposed edges: a source's row gathers
-from the rows it was heard by, so that here too one thread writes a row and the order is canonical.
+`sum_rows` in segments of `SEGMENT` as programs do, the others from first to last. Backward kernels run over the
+transposed edges: a source's row gathers from the rows it was heard by, so that here too one thread writes a row and the
+order is canonical.
 
 i: destination row    j: source row    e: edge    k: channel    r: place in rows    b: block of channels
 """
