@@ -5,6 +5,7 @@ import numpy as np
 from hpcmp import jit
 from hpcmp.agents.kinds import MessageType
 from hpcmp.engine.fingerprint import fingerprint, helpers
+from hpcmp.engine.reduce import absorber
 from hpcmp.errors import ProgramError
 from hpcmp.kernels import handlers, inbox, outbox
 from hpcmp.kernels.access import record
@@ -23,7 +24,7 @@ class Model:
         self.is_traced = trace in ("headers", "full")
         if not self.agents or len({a.name for a in self.agents}) < len(self.agents):
             raise ProgramError("one or more agent types with different names are needed")
-        self.kinds = self._number_kinds()
+        self.kinds, self.measures = self._number_kinds(), self._share_measures()
         width = max(kind.record(0, self.is_traced).itemsize for kind in self.kinds)
         self.records = tuple(kind.record(width, self.is_traced) for kind in self.kinds)
         self.width = width
@@ -49,6 +50,15 @@ class Model:
             raise ProgramError("no agent reads or sends a message")
         for number, kind in enumerate(found):
             kind.number = number
+        return found
+
+    def _share_measures(self):
+        """Reductions by name; types with one of the same name share it."""
+        found = {}
+        for agent in self.agents:
+            for name, reducer in agent.measures.items():
+                if type(found.setdefault(name, reducer)) is not type(reducer):
+                    raise ProgramError(f"two agent types measure {name!r} in different ways")
         return found
 
     def _rows_by_type(self, role):
@@ -91,6 +101,10 @@ class Model:
             "acts": handlers.make_acts(tuple(agent.handlers.values()), numbers, agent.step_function, key, compiled),
             "limits": handlers.make_limits(tuple(merges.values()), tuple(merges), key, compiled),
             "goal": agent.goal_function and handlers.make_test(agent.goal_function, key, compiled),
+            "measures": {
+                name: handlers.make_measure(reducer.function, absorber(reducer), key, compiled)
+                for name, reducer in agent.measures.items()
+            },
             "begin": agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled),
         }
 

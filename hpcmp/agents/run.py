@@ -15,6 +15,7 @@ from hpcmp import jit
 from hpcmp.agents.post import Post
 from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
+from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.kernels import inbox, outbox
@@ -35,6 +36,7 @@ class Simulation:
     steps: int = 0
     ended: str = "steps"  # or "goal", "quiet"
     counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
+    measures: dict = field(default_factory=dict)  # name -> values after each step
     step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
     trail_digest: str = ""  # SHA-256 of them
     result: object = None  # hpcmp.Result: state fields by vertex, digest
@@ -52,7 +54,7 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, folder):
+    def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model.graph, model, any_receiver)
@@ -62,6 +64,8 @@ class Run:
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states)
         self.room = max(2 * budget, 1 << 16)
+        self.until, self.totals = until, Totals(model.measures)
+        self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
 
@@ -82,7 +86,7 @@ class Run:
                     self.recorder.stop(self.post)
                 raise
             found.steps = step + 1
-            if totals["not_done"] == 0:
+            if totals["not_done"] == 0 or (self.until and self._is_over()):
                 found.ended = "goal"
                 break
             if totals["in_flight"] == 0 and totals["sent"] == 0 and not self._acts_alone():
@@ -96,6 +100,16 @@ class Run:
         found.seconds = self.comm.bcast(time.perf_counter() - start)
         found.result = self._result()
         return found
+
+    def _is_over(self):
+        """Whether the measures are such that the run ends, by the word of rank 0. Collective."""
+        with together(self.comm):
+            values = {name: values[-1] for name, values in self.found.measures.items()}
+            try:
+                is_over = self.comm.rank == 0 and bool(self.until(values))
+            except Exception as error:
+                raise ProgramError(f"`until` failed: {type(error).__name__}: {error}") from error
+        return self.comm.bcast(is_over)
 
     def _acts_alone(self):
         return any(agent.acts_alone for agent in self.model.agents)
@@ -124,6 +138,7 @@ class Run:
         self.has_left |= ~self.is_there & (model.joins <= step)
         with together(self.comm):
             not_done = self._not_done(step)
+            self._measure(step)
         mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
         total = np.zeros(len(mine), np.int64)
         self.comm.Allreduce(np.array(mine, np.int64), total)
@@ -138,6 +153,9 @@ class Run:
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
         if self.recorder:
             self.recorder.count(post, totals["sent"])
+        if model.measures:
+            for name, value in self.totals.reduce(self.comm)[1].items():
+                self.found.measures[name].append(value)
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
@@ -202,6 +220,23 @@ class Run:
                 n += loops["goal"](model.seen(state), rows, self.is_there, model.at_step(step), 0, len(rows))
         return n if goals else 1
 
+    def _measure(self, step):
+        """Take in all agents of this rank."""
+        model, totals = self.model, self.totals
+        totals.clear()
+        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
+            for name, loop in loops["measures"].items():
+
+                def some(lo, hi, name=name, loop=loop, state=state, rows=rows):
+                    share = share_of(model.measures[name])
+                    loop(model.seen(state), rows, self.is_there, model.at_step(step), share, lo, hi)
+                    shares.append(share)
+
+                shares = []
+                self.threads.run(some, _even(len(rows), self.threads.n_threads))
+                for share in shares:
+                    totals.add(name, share)
+
     def _result(self):
         """States by vertex, those of other types 0. Collective."""
         model, n = self.model, self.graph.n_owned
@@ -213,7 +248,20 @@ class Run:
                     if column.dtype != dtype:
                         raise ProgramError(f"two agent types have {name!r} with different dtypes")
                     column[rows] = state[name]
-        return make_result(self.graph, "agents", columns, seconds={"run": self.found.seconds})
+        found, table = self.found, {"step": np.arange(self.found.steps)}
+        for name in found.counts[0] if found.counts else ():
+            table[name] = np.array([row[name] for row in found.counts])
+        found.measures = {name: np.array(values) for name, values in found.measures.items()}
+        return make_result(
+            self.graph,
+            "agents",
+            columns,
+            seconds={"run": found.seconds},
+            n_steps=found.steps,
+            converged=found.ended != "steps",
+            steps=table | {f"value_{name}": values for name, values in found.measures.items()},
+            values={name: values[-1].item() for name, values in found.measures.items() if len(values)},
+        )
 
 
 def _even(n, n_chunks):
