@@ -75,12 +75,13 @@ def test_cones_by_time_hold_those_by_cause(folder, capsys):
 
 
 def test_find_tells_where_to_start(folder, records, capsys):
-    lost = [r for r in records if r["status"] == 2 and r["type"] == 0 and 2 <= r["step_sent"] <= 9]
-    _, lines, found = asked(capsys, "find", folder, "--type", "query", "--status", "dropped", "--steps", "2:9")
+    lost = [r for r in records if r["status"] == 2 and r["step_sent"] <= 9]
+    _, lines, found = asked(capsys, "find", folder, "--status", "dropped", "--steps", "0:9")
     assert [m["message"] for m in found["messages"]] == [f"{r['sender']}:{r['number']}" for r in lost] != []
     assert lines[0] == f"{len(lost)} of {len(records)} messages"
     of = [r for r in records if {r["sender"], r["receiver"]} & {0, 20}]
     assert asked(capsys, "find", folder, "--agents", "ann,cy", "--limit", "1")[2]["n"] == len(of)
+    assert asked(capsys, "find", folder, "--type", "ping")[2]["n"] == sum(r["type"] == 2 for r in records)
 
 
 def test_history_of_an_agent_and_of_a_conversation(folder, capsys):
