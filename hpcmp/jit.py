@@ -67,13 +67,13 @@ setattr(numba.config, "CACHE_DIR", str(CACHE_FOLDER))  # noqa: B010 (numba fills
 FLAGS = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
-def kernel(function):
+def kernel(function, **flags):
     """Compile a loop over arrays, kept on disk between runs. Local.
 
     One process of a machine compiles and saves; the others wait for it, then
     load. Different kernels are compiled side by side.
     """
-    dispatcher = numba.jit(cache=True, **FLAGS)(function)
+    dispatcher = numba.jit(cache=True, **FLAGS, **flags)(function)
     if numba.config.DISABLE_JIT:  # the function itself
         return dispatcher
     cache = dispatcher._cache
@@ -88,9 +88,9 @@ def kernel(function):
     return dispatcher
 
 
-def kernel_if(compiled, function):
+def kernel_if(compiled, function, **flags):
     """``kernel(function)``, or the function itself for plain Python. Local."""
-    return kernel(function) if compiled else function
+    return kernel(function, **flags) if compiled else function
 
 
 def inlined(function):

@@ -4,18 +4,24 @@ import numpy as np
 
 from hpcmp import jit
 from hpcmp.agents.kinds import MessageType
+from hpcmp.dtypes import LID
 from hpcmp.engine.fingerprint import fingerprint, helpers
 from hpcmp.engine.reduce import absorber
 from hpcmp.errors import ProgramError
-from hpcmp.kernels import handlers, inbox, outbox
+from hpcmp.kernels import handlers, inbox
 from hpcmp.kernels.access import record
+from hpcmp.kernels.records import MOST_KINDS, Records
 
 CONTEXT = ("step", "n_vertices", "seed")
 TRACES = ("off", "counts", "headers", "full")
+MOST_TYPES = 256
 
 
 class Model:
-    """A model bound to a graph: numbered kinds, states, compiled loops."""
+    """A model bound to a graph: numbered kinds, states, compiled loops.
+
+    Agents have rows of their own, ascending by id; ``vertex`` tells the row of the graph of each.
+    """
 
     def __init__(self, graph, agents, params, seed, role, joins, trace, check):
         self.graph, self.agents, self.trace, self.is_checked = graph, tuple(agents), trace, check
@@ -33,11 +39,11 @@ class Model:
             raise ProgramError(f"a parameter has a name that ctx has already: {', '.join(CONTEXT)}")
         self.context = record("Context", names)
         self.constants = np.int64(graph.n_vertices), np.int64(seed), *(_as_number(k, v) for k, v in params.items())
+        self.vertex = np.argsort(graph.id[: graph.n_owned], kind="stable").astype(LID)
         self.rows = self._rows_by_type(role)
-        n = graph.n_owned
-        self.joins = np.zeros(n, np.int64) if joins is None else _vertex_field(graph, joins).astype(np.int64)
         self.states = [self._first_state(agent, rows) for agent, rows in zip(self.agents, self.rows, strict=True)]
-        self.loops = [self._loops(agent) for agent in self.agents]
+        self.table = self._table(joins)
+        self._compile()
 
     def _number_kinds(self):
         kinds = {}
@@ -46,8 +52,10 @@ class Model:
                 if kinds.setdefault(kind.name, kind) is not kind:
                     raise ProgramError(f"two message types are named {kind.name!r}")
         found = sorted(kinds.values(), key=lambda kind: kind.name)
-        if not found:
-            raise ProgramError("no agent reads or sends a message")
+        if not 0 < len(found) <= MOST_KINDS:
+            raise ProgramError(
+                "no agent reads or sends a message" if not found else f"more than {MOST_KINDS} message types"
+            )
         for number, kind in enumerate(found):
             kind.number = number
         return found
@@ -64,8 +72,10 @@ class Model:
     def _rows_by_type(self, role):
         n = self.graph.n_owned
         if len(self.agents) == 1:
-            return [np.arange(n, dtype=np.uint32)]
+            return [np.arange(n, dtype=LID)]
         code, names = _vertex_field(self.graph, role), [agent.name for agent in self.agents]
+        if len(names) > MOST_TYPES:
+            raise ProgramError(f"there are {len(names)} agent types; at most {MOST_TYPES} fit")
         if role in self.graph.categories:
             texts = self.graph.categories[role]
             unknown = [text for text in texts if text not in names]
@@ -80,44 +90,68 @@ class Model:
             raise ProgramError(
                 f"vertex {self.graph.id[at]} has {role!r} {code[at]}; there are {len(names)} agent types"
             )
-        return [np.flatnonzero(code == number).astype(np.uint32) for number in range(len(names))]
+        code = code[self.vertex]
+        return [np.flatnonzero(code == number).astype(LID) for number in range(len(names))]
 
     def _first_state(self, agent, rows):
-        state = np.zeros(len(rows), agent.record())
-        state["id"] = self.graph.id[rows]
+        state, vertices = np.zeros(len(rows), agent.record()), self.vertex[rows]
+        state["id"] = self.graph.id[vertices]
         for name in agent.state:
             if name in self.graph.vertex_fields:
-                state[name] = self.graph.vertex_fields[name][rows]
+                state[name] = self.graph.vertex_fields[name][vertices]
         return state
 
-    def _loops(self, agent):
+    def _table(self, joins):
+        """What the loop knows of agents: handlers.Agents."""
+        n = self.graph.n_owned
+        code, place = np.zeros(n, np.uint8), np.zeros(n, np.uint32)
+        for number, rows in enumerate(self.rows):
+            code[rows], place[rows] = number, np.arange(len(rows))
+        comes = np.zeros(n, np.int64) if joins is None else _vertex_field(self.graph, joins).astype(np.int64)
+        limits, policies = zip(*(self._limits_of(agent) for agent in self.agents), strict=True)
+        has_left, is_there = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        return handlers.Agents(
+            code, place, comes[self.vertex], has_left, is_there, np.array(limits), np.array(policies)
+        )
+
+    def _compile(self):
+        """The loops of a step, of first states, and of measures."""
         compiled = not self.is_checked
-        for function in helpers(*agent.functions):
+        functions = [function for agent in self.agents for function in agent.functions]
+        for function in helpers(*functions):
             jit.inlined(function)
-        numbers = tuple(kind.number for kind in agent.handlers)
-        key = fingerprint(agent.functions, numbers, [(k.name, k.number, k.dtypes) for k in self.kinds])
-        merges = {kind.number: f for kind, f in agent.merges.items()}
-        return {
-            "acts": handlers.make_acts(tuple(agent.handlers.values()), numbers, agent.step_function, key, compiled),
-            "limits": handlers.make_limits(tuple(merges.values()), tuple(merges), key, compiled),
-            "goal": agent.goal_function and handlers.make_test(agent.goal_function, key, compiled),
-            "measures": {
+        kinds = [(k.name, k.number, k.dtypes) for k in self.kinds]
+        types = [
+            handlers.Functions(
+                tuple(agent.handlers.values()),
+                tuple(kind.number for kind in agent.handlers),
+                agent.step_function,
+                agent.goal_function,
+                tuple(agent.merges.values()),
+                tuple(kind.number for kind in agent.merges),
+                bool(agent.limits),
+            )
+            for agent in self.agents
+        ]
+        key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
+        self.step = handlers.make_step(types, key, compiled)
+        self.begins = [
+            agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled) for agent in self.agents
+        ]
+        self.measure_loops = [
+            {
                 name: handlers.make_measure(reducer.function, absorber(reducer), key, compiled)
                 for name, reducer in agent.measures.items()
-            },
-            "begin": agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled),
-        }
+            }
+            for agent in self.agents
+        ]
 
-    def limits_of(self, agent):
-        """(limits, policies) by number of the kind: int64 arrays, -1 for no limit. Local."""
+    def _limits_of(self, agent):
+        """(limits, policies) by number of the kind: int64 arrays, -1 for no limit."""
         limits, policies = np.full(len(self.kinds), -1), np.zeros(len(self.kinds), np.int64)
         for kind, (limit, policy) in agent.limits.items():
             limits[kind.number], policies[kind.number] = limit, inbox.POLICIES[policy]
         return limits, policies
-
-    def reads(self, agent):
-        """Whether the agent has a function for each kind: bool array. Local."""
-        return np.isin(np.arange(len(self.kinds)), [kind.number for kind in agent.handlers])
 
     def views(self, buffer):
         """Records of every kind over the bytes of a buffer. Local."""
@@ -125,7 +159,7 @@ class Model:
 
     def seen(self, records):
         """Records as functions see them. Local."""
-        return outbox.Records(records) if self.is_checked else records
+        return Records(records) if self.is_checked else records
 
     def at_step(self, step):
         """The step's context. Local."""

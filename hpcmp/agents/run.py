@@ -12,17 +12,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpcmp import jit
-from hpcmp.agents.post import Post
+from hpcmp.agents.post import Post, not_sent
 from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.kernels import inbox, outbox
+from hpcmp.kernels.records import MOST
 
 WRONG = {
     outbox.OVER_BUDGET: "sends more than {budget} messages in one step; `budget` allows more",
+    outbox.OVER_NUMBER: f"has sent {MOST} messages, the most that can be numbered",
     outbox.BAD_DELAY: "sends a message that would be read before the next step: a delay is at least 1",
+    outbox.TOO_LATE: f"sends a message that would be read after step {MOST}, the last there can be",
 }
 
 
@@ -32,7 +35,7 @@ class Simulation:
 
     graph: object
     agents: tuple
-    states: dict  # name of an agent type -> records of this rank's agents, in the order of their rows
+    states: dict  # name of an agent type -> records of this rank's agents, ascending by id
     steps: int = 0
     ended: str = "steps"  # or "goal", "quiet"
     counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
@@ -57,13 +60,10 @@ class Run:
     def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
-        self.post = Post(model.graph, model, any_receiver)
+        self.post = Post(model, any_receiver, budget, self.threads.n_threads)
         self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
-        n = self.graph.n_owned
-        self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states)
-        self.room = max(2 * budget, 1 << 16)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
@@ -74,9 +74,9 @@ class Run:
         start = said = time.perf_counter()
         model, found = self.model, self.found
         with together(self.comm):
-            for loops, state in zip(model.loops, model.states, strict=True):
-                if loops["begin"]:
-                    loops["begin"](model.seen(state), model.at_step(-1), 0, len(state))
+            for begin, state in zip(model.begins, model.states, strict=True):
+                if begin:
+                    begin(model.seen(state), model.at_step(-1), 0, len(state))
         for step in range(steps):
             try:
                 with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
@@ -117,31 +117,58 @@ class Run:
     def _step(self, step):
         """One step; what all ranks did: dict. Collective."""
         model, post = self.model, self.post
-        self.is_there[:] = (model.joins <= step) & ~self.has_left
-        mail = post.open(step)
-        counts = np.zeros(7, np.int64)
-        error, outboxes = None, []
+        error, boxes = None, []
         try:
-            counts[inbox.RECEIVER_LEFT] = post.drop_absent(self.is_there)
-            self._sort_and_limit(mail, counts, step)
-            counts[inbox.DELIVERED] = len(post.slots) - counts.sum()
-            outboxes = self._act(mail, step)
+            boxes = self._act(step)
         except Exception as failed:  # told on all ranks
             error = failed
-        raise_together(self.comm, error)
-        if self.recorder:
+        post.deliver(boxes, error, step)
+        if model.measures:
             with together(self.comm):
-                self.recorder.ended(post, step)
-        sent, asked = post.close(outboxes)
-        self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
-        post.deliver(asked, step)
-        self.has_left |= ~self.is_there & (model.joins <= step)
-        with together(self.comm):
-            not_done = self._not_done(step)
-            self._measure(step)
-        mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
-        total = np.zeros(len(mine), np.int64)
-        self.comm.Allreduce(np.array(mine, np.int64), total)
+                self._measure(step)
+        totals = self._totals(boxes, step)
+        if model.measures:
+            for name, value in self.totals.reduce(self.comm)[1].items():
+                self.found.measures[name].append(value)
+        return totals
+
+    def _act(self, step):
+        """All agents read and act: (inbox, outbox) of each segment of blocks."""
+        model, post, ctx = self.model, self.post, self.model.at_step(step)
+        segments = post.open()
+        boxes = {s: post.boxes(s, blocks, step) for s, blocks in enumerate(segments)}
+        states, open_boxes = tuple(model.seen(state) for state in model.states), dict(boxes)
+        while open_boxes:
+            done = []
+
+            def some(s, end, todo=open_boxes, done=done):
+                into, out = todo[s]
+                try:
+                    is_done = model.step(states, model.table, into, out, ctx)
+                except Exception as error:
+                    raise ProgramError(f"{self._where(out, step)}: {type(error).__name__}: {error}") from error
+                if out.at[outbox.STATUS] != outbox.FINE:
+                    raise self._refused(out, step)
+                if is_done:
+                    done.append(s)
+
+            self.threads.run(some, [(s, s + 1) for s in open_boxes])
+            open_boxes = {s: both for s, both in open_boxes.items() if s not in done}
+            if open_boxes:
+                open_boxes = post.more_room(open_boxes)
+                boxes |= open_boxes
+        return list(boxes.values())
+
+    def _totals(self, boxes, step):
+        """Counts of a step over all ranks, after a check that no message is lost: dict. Collective."""
+        sent = sum(int(out.at[outbox.N_SENT]) for _, out in boxes)
+        due = sum(int(into.at[inbox.N_DUE]) for into, _ in boxes)
+        dropped = sum(int(into.counts.sum()) for into, _ in boxes)
+        has_goals = any(agent.goal_function for agent in self.model.agents)
+        not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) if has_goals else 1
+        mine = np.array([sent, due - dropped, dropped, self.post.n_waiting, not_done], np.int64)
+        total = np.empty_like(mine)
+        self.comm.Allreduce(mine, total)
         totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), total.tolist(), strict=True))
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
@@ -151,85 +178,51 @@ class Run:
                 f"{totals['in_flight']} are on their way"
             )
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
-        if self.recorder:
-            self.recorder.count(post, totals["sent"])
-        if model.measures:
-            for name, value in self.totals.reduce(self.comm)[1].items():
-                self.found.measures[name].append(value)
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
-    def _sort_and_limit(self, mail, counts, step):
-        model, post = self.model, self.post
-        chunks = _even(self.graph.n_owned, self.threads.n_threads)
-        sender = mail[0]["sender"]
-        self.threads.run(lambda lo, hi: inbox.sort_rows(post.ptr, post.slots, sender, lo, hi), chunks)
-        post.keep_as_sent(model.trace == "full" and any(agent.merges for agent in model.agents))
-        for agent, rows, loops in zip(model.agents, self.model.rows, model.loops, strict=True):
-            post.refuse_unread(agent, rows, model.reads(agent), step)
-            if agent.limits:
-                limits = model.limits_of(agent)
-                at = loops["limits"](rows, post.ptr, post.slots, mail, *limits, post.status, counts, 0, len(rows))
-                if at >= 0:
-                    raise ProgramError(
-                        f"step {step}: agent {self.graph.id[rows[at]]} ({agent.name}) gets more messages than its limit "
-                        f"of {', '.join(f'{v[0]} {k.name!r}' for k, v in agent.limits.items())}; "
-                        "a policy would say what to do"
-                    )
+    def _agent_of(self, out):
+        """The agent whose turn it is, as errors name it."""
+        table, row = self.model.table, int(out.at[outbox.ROW])
+        return self.model.agents[table.type[row]]
 
-    def _act(self, mail, step):
-        """All agents read and act: filled buffers, in the order of threads."""
-        model, filled = self.model, {}
-        for t, (agent, state, rows, loops) in enumerate(
-            zip(model.agents, model.states, model.rows, model.loops, strict=True)
-        ):
-
-            def some(lo, hi, t=t, agent=agent, state=state, rows=rows, acts=loops["acts"]):
-                made = []
-                while lo < hi:
-                    out, buffer = self.post.outbox(self.room, self.numbers, step)
-                    made.append((out, buffer))
-                    args = (rows, self.is_there, self.post.ptr, self.post.slots, mail, self.post.status, out)
-                    try:
-                        lo = acts(model.seen(state), *args, model.at_step(step), self.budget, self.room, lo, hi)
-                    except Exception as error:
-                        raise ProgramError(
-                            f"{self._where(agent, out, step)}: {type(error).__name__}: {error}"
-                        ) from error
-                    if out.at[outbox.STATUS] != outbox.FINE:
-                        wrong = WRONG[int(out.at[outbox.STATUS])].format(budget=self.budget)
-                        raise ProgramError(f"{self._where(agent, out, step)} {wrong}")
-                filled[t, hi] = made
-
-            self.threads.run(some, _even(len(rows), self.threads.n_threads))
-        return [one for key in sorted(filled) for one in filled[key]]
-
-    def _where(self, agent, out, step):
-        at, row = out.at, int(out.at[outbox.ROW])
-        text = f"step {step}: agent {self.graph.id[row]} ({agent.name})"
+    def _where(self, out, step):
+        at = out.at
+        text = f"step {step}: agent {at[outbox.ID]} ({self._agent_of(out).name})"
         if at[outbox.OF_NUMBER] != outbox.NOWHERE:
             text += f", reading message {at[outbox.OF_NUMBER]} of agent {at[outbox.OF_SENDER]},"
         return text
 
-    def _not_done(self, step):
-        """Agents of this rank that are not done; with no goal at all 1."""
-        model, goals, n = self.model, 0, 0
-        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
-            if loops["goal"]:
-                goals += 1
-                n += loops["goal"](model.seen(state), rows, self.is_there, model.at_step(step), 0, len(rows))
-        return n if goals else 1
+    def _refused(self, out, step):
+        """The error of what a status says."""
+        at, agent = out.at, self._agent_of(out)
+        status, kind = int(at[outbox.STATUS]), self.model.kinds[int(at[outbox.ASKED_KIND])].name
+        if status == outbox.NOT_NEAR:
+            why = "is neither a neighbour nor the sender"
+            return not_sent(step, at[outbox.ID], kind, at[outbox.NUMBER], at[outbox.ASKED_ID], why, False)
+        if status == outbox.UNREAD:
+            return ProgramError(
+                f"step {step}: agent {at[outbox.ID]} ({agent.name}) reads no message {kind!r}, which agent "
+                f"{at[outbox.OF_SENDER]} sent it (its message {at[outbox.OF_NUMBER]})"
+            )
+        if status == outbox.OVER_LIMIT:
+            limits = ", ".join(f"{v[0]} {k.name!r}" for k, v in agent.limits.items())
+            return ProgramError(
+                f"step {step}: agent {at[outbox.ID]} ({agent.name}) gets more messages than its limit of {limits}; "
+                "a policy would say what to do"
+            )
+        return ProgramError(f"{self._where(out, step)} {WRONG[status].format(budget=self.budget)}")
 
     def _measure(self, step):
         """Take in all agents of this rank."""
         model, totals = self.model, self.totals
         totals.clear()
-        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
-            for name, loop in loops["measures"].items():
+        for loops, state, rows in zip(model.measure_loops, model.states, model.rows, strict=True):
+            for name, loop in loops.items():
 
                 def some(lo, hi, name=name, loop=loop, state=state, rows=rows):
                     share = share_of(model.measures[name])
-                    loop(model.seen(state), rows, self.is_there, model.at_step(step), share, lo, hi)
+                    loop(model.seen(state), rows, model.table.is_there, model.at_step(step), share, lo, hi)
                     shares.append(share)
 
                 shares = []
@@ -247,7 +240,7 @@ class Run:
                     column = columns.setdefault(name, np.zeros(n, dtype))
                     if column.dtype != dtype:
                         raise ProgramError(f"two agent types have {name!r} with different dtypes")
-                    column[rows] = state[name]
+                    column[model.vertex[rows]] = state[name]
         found, table = self.found, {"step": np.arange(self.found.steps)}
         for name in found.counts[0] if found.counts else ():
             table[name] = np.array([row[name] for row in found.counts])

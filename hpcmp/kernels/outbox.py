@@ -1,10 +1,9 @@
-"""What an agent's function sends: written as records into a buffer, by compiled code and by plain Python alike.
+"""What an agent's function sends: written as records into lists of chunks, by compiled code and by plain Python alike.
 
-A message is one record: a header, then its payload. Every kind of message has a record type of its own over the same
-bytes, so one buffer holds all kinds in the order in which they were sent. `Outbox` is a named tuple of arrays, which
-numba sees through; its methods have compiled twins below.
+`Outbox` is a named tuple of arrays, which numba sees through; its methods have compiled twins below. An agent is known
+by its *address*: its rank, and its row there. Rows of agents ascend by id; rows of the graph are another numbering.
 
-k: place in the buffer
+k: place in the buffer    d: list    j: row of the graph
 """
 
 from typing import NamedTuple
@@ -18,76 +17,58 @@ from numba.extending import models, overload, overload_method, register_model
 
 from hpcmp.jit import inlined
 from hpcmp.kernels import access
+from hpcmp.kernels.chunks import ONE, ROW_BITS, ROW_MASK, claim
+from hpcmp.kernels.records import MOST
 
-HEADER = (
-    ("to", "<i8"),  # gid of the receiver
-    ("sender", "<i8"),  # id
-    ("home", "<i8"),  # gid of the sender
-    ("number", "<i8"),  # of the sender's messages, from 0
-    ("due", "<i8"),  # step in which it can be read
-    ("kind", "<u4"),
-    ("status", "<u4"),
-)
-CAUSE = (  # step in which it was sent; ids and numbers of the message that caused it, and of the first of its conversation
-    ("sent", "<i8"),
-    ("cause_sender", "<i8"),
-    ("cause_number", "<i8"),
-    ("root_sender", "<i8"),
-    ("root_number", "<i8"),
-)
 # places of the numbers in Outbox.at
-FILLED, LEFT, ROW, STEP, STATUS, ASKED, OF_SENDER, OF_NUMBER, OF_HOME, OF_ROOT_SENDER, OF_ROOT_NUMBER, LEAVES = range(
-    12
-)
-N_AT = 12
+(
+    STATUS,
+    STEP,
+    RANK,  # this one
+    N_BLOCKS,  # lists of blocks; those of ranks follow, and one for receivers that have to be looked up
+    BLOCK_BITS,  # a block is 2**BLOCK_BITS rows
+    ANY,  # whether any receiver may be sent to
+    BUDGET,
+    ROW,  # whose turn it is
+    VERTEX,  # its row in the graph
+    ID,
+    NUMBER,  # of its next message
+    LAST,  # number that it may not reach in this turn
+    LEAVES,
+    SEEN,  # neighbour whose id it asked for last, as a row of the graph
+    SEEN_ID,
+    OF_SENDER,  # the message at hand
+    OF_NUMBER,
+    OF_HOME,
+    OF_ROOT_SENDER,
+    OF_ROOT_NUMBER,
+    ASKED,  # messages to receivers that have to be looked up
+    ASKED_ID,  # of a message that cannot be sent
+    ASKED_KIND,
+    N_SENT,
+    N_LATER,  # messages that are not for the next step
+    N_AT,
+) = range(26)
 # what may be wrong in Outbox.at[STATUS]
-FINE, OVER_BUDGET, BAD_DELAY = range(3)
-NOWHERE = -1  # gid of a receiver that has to be looked up; number of a cause that is not there
-ZERO, ONE = np.uint64(0), np.uint64(1)
-
-
-class Records:
-    """Records as compiled code sees them, for plain Python: rows with attributes."""
-
-    def __init__(self, array):
-        self.array, self.dtype = array, array.dtype
-
-    def __len__(self):
-        return len(self.array)
-
-    def __getitem__(self, key):
-        return self.array[key] if isinstance(key, str) else Row(self.array[key])
-
-
-class Row:
-    """One record whose fields are attributes, whatever their names. Reads and writes go to the array."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields):
-        object.__setattr__(self, "_fields", fields)
-
-    def __getattr__(self, name):
-        if name not in self._fields.dtype.names:
-            raise AttributeError(f"there is no field {name!r}; there are {', '.join(self._fields.dtype.names)}")
-        return self._fields[name]
-
-    def __setattr__(self, name, value):
-        getattr(self, name)
-        self._fields[name] = value
+FINE, OVER_BUDGET, OVER_NUMBER, BAD_DELAY, TOO_LATE, NOT_NEAR, UNREAD, OVER_LIMIT = range(8)
+NOWHERE = -1  # address of a receiver that has to be looked up; number of a cause that is not there
 
 
 class Outbox(NamedTuple):
     """Where the functions of an agent put messages; one for each thread."""
 
-    mail: tuple  # of each kind the records (room,), over the same bytes
-    at: np.ndarray  # int64 (N_AT,) how far it is filled, and for whom
-    asked: np.ndarray  # int64 (room, 2) place and receiver's id of messages to agents that are not near
-    numbers: np.ndarray  # int64 (n_owned,) how many messages each row has sent
+    mail: tuple  # of each kind the records (n_places,), over the same bytes
+    at: np.ndarray  # int64 (N_AT,) whose turn it is, and what is counted
+    lists: tuple  # chunks.Lists, for each block of rows, each rank, and receivers that have to be looked up
+    asked: np.ndarray  # int64 (room,) ids of those
+    numbers: np.ndarray  # int32 (n_owned,) how many messages each agent has sent
+    ids: np.ndarray  # int64 (n_owned,) of agents, ascending
+    vertex: np.ndarray  # uint32 (n_owned,) row of the graph of each agent
+    row: np.ndarray  # uint32 (n_local,) row among the agents of its rank, of each row of the graph
+    ghost_rank: np.ndarray  # int64 (n_ghost,)
     ptr: np.ndarray  # uint64 (n_owned + 1,) of neighbours
-    heard_by: np.ndarray  # uint32 local rows of out-neighbours, ascending by id
+    heard_by: np.ndarray  # uint32 rows of out-neighbours, ascending by id
     id: np.ndarray  # int64 (n_local,)
-    gid: np.ndarray  # int64 (n_local,)
     edges: tuple  # fields of edges to neighbours, as they lie in heard_by
 
     def send(self, kind, receiver, *values):
@@ -124,10 +105,20 @@ class Outbox(NamedTuple):
 
 
 @inlined
-def begin_agent(out, row, budget):
-    """Let what is sent from now on be of a row. Local."""
-    out.at[ROW], out.at[LEFT], out.at[LEAVES] = row, budget, 0
-    out.at[OF_NUMBER], out.at[OF_HOME] = NOWHERE, NOWHERE
+def begin_agent(out, row):
+    """Let what is sent from now on be of an agent. Local."""
+    at, first = out.at, np.int64(out.numbers[row])
+    at[ROW], at[VERTEX], at[ID] = row, out.vertex[row], out.ids[row]
+    at[NUMBER], at[LAST] = first, min(first + at[BUDGET], MOST)
+    at[LEAVES], at[SEEN] = 0, NOWHERE
+    at[OF_NUMBER], at[OF_HOME] = NOWHERE, NOWHERE
+
+
+@inlined
+def end_agent(out, row):
+    """Count what it has sent. Local."""
+    out.at[N_SENT] += out.at[NUMBER] - out.numbers[row]
+    out.numbers[row] = out.at[NUMBER]
 
 
 @inlined
@@ -144,36 +135,68 @@ def begin_alone(out):
 
 @inlined
 def n_neighbours(out):
-    """Number of out-neighbours of the row at hand. Local."""
-    row = np.uint64(out.at[ROW])
-    return np.int64(out.ptr[row + ONE] - out.ptr[row])
+    """Number of out-neighbours of the agent. Local."""
+    v = np.uint64(out.at[VERTEX])
+    return np.int64(out.ptr[v + ONE] - out.ptr[v])
+
+
+@inlined
+def neighbour_row(out, q):
+    """The q-th out-neighbour, as a row of the graph. Local."""
+    if q < 0 or q >= n_neighbours(out):
+        raise IndexError("the agent has not so many neighbours")
+    return np.uint64(out.heard_by[out.ptr[np.uint64(out.at[VERTEX])] + np.uint64(q)])
 
 
 @inlined
 def neighbour(out, q):
     """Id of the q-th out-neighbour. Local."""
-    if q < 0 or q >= n_neighbours(out):
-        raise IndexError("the agent has not so many neighbours")
-    return out.id[out.heard_by[out.ptr[np.uint64(out.at[ROW])] + np.uint64(q)]]
+    j = neighbour_row(out, q)
+    out.at[SEEN], out.at[SEEN_ID] = j, out.id[j]
+    return out.id[j]
+
+
+@inlined
+def address(rank, row):
+    """An agent, by its rank and its row there. Local."""
+    return np.int64((np.uint64(rank) << ROW_BITS) | np.uint64(row))
+
+
+@inlined
+def address_of(out, j):
+    """Address of the agent on row j of the graph. Local."""
+    n = np.uint64(out.vertex.size)
+    return address(out.ghost_rank[j - n] if j >= n else out.at[RANK], out.row[j])
 
 
 @inlined
 def find(out, receiver):
-    """Gid of a receiver by its id: `NOWHERE` if it is not near. Local."""
-    if out.at[OF_HOME] != NOWHERE and receiver == out.at[OF_SENDER]:
-        return out.at[OF_HOME]
-    row = np.uint64(out.at[ROW])
-    if receiver == out.id[row]:
-        return out.gid[row]
+    """Address of a receiver by its id: `NOWHERE` if it is not near. Local."""
+    at = out.at
+    if receiver == at[SEEN_ID] and at[SEEN] != NOWHERE:  # most often it was asked for just now
+        return address_of(out, np.uint64(at[SEEN]))
+    if receiver == at[OF_SENDER] and at[OF_HOME] != NOWHERE:
+        return at[OF_HOME]
+    if receiver == at[ID]:
+        return address(at[RANK], at[ROW])
     q = place(out, receiver)
-    return out.gid[out.heard_by[out.ptr[row] + np.uint64(q)]] if q >= 0 else np.int64(NOWHERE)
+    if q >= 0:
+        return address_of(out, neighbour_row(out, q))
+    return find_here(out, receiver) if at[ANY] else np.int64(NOWHERE)
+
+
+@inlined
+def find_here(out, id):
+    """Address of an agent of this rank by its id, or `NOWHERE`. Local."""
+    q = np.searchsorted(out.ids, id)
+    return address(out.at[RANK], q) if q < out.ids.size and out.ids[q] == id else np.int64(NOWHERE)
 
 
 @inlined
 def place(out, id):
     """Which out-neighbour, the first of several edges, has an id; else -1. Local."""
-    row = np.uint64(out.at[ROW])
-    lo, end = out.ptr[row], out.ptr[row + ONE]
+    v = np.uint64(out.at[VERTEX])
+    lo, end = out.ptr[v], out.ptr[v + ONE]
     hi = end
     while lo < hi:
         middle = (lo + hi) >> ONE
@@ -182,7 +205,7 @@ def place(out, id):
         else:
             hi = middle
     if lo < end and out.id[out.heard_by[lo]] == id:
-        return np.int64(lo - out.ptr[row])
+        return np.int64(lo - out.ptr[v])
     return np.int64(-1)
 
 
@@ -191,35 +214,54 @@ def edge(out, q):
     """Fields of the edge to the q-th out-neighbour. Local."""
     if q < 0 or q >= n_neighbours(out):
         raise IndexError("the agent has not so many neighbours")
-    return access.at(out.edges, out.ptr[np.uint64(out.at[ROW])] + np.uint64(q))
+    return access.at(out.edges, out.ptr[np.uint64(out.at[VERTEX])] + np.uint64(q))
 
 
 @inlined
-def claim(out, delay):
-    """Place of the next message, -1 if there may be none. Local."""
-    if delay < 1:
-        out.at[STATUS] = BAD_DELAY
-    elif out.at[LEFT] <= 0:
-        out.at[STATUS] = OVER_BUDGET
-    if out.at[STATUS] != FINE:
-        return np.int64(-1)
-    out.at[LEFT] -= 1
-    out.at[FILLED] += 1
-    return out.at[FILLED] - 1
+def list_of(out, address):
+    """The list of messages to an address. Local."""
+    at, rank = out.at, address >> np.int64(ROW_BITS)
+    if rank == at[RANK]:
+        return (np.uint64(address) & ROW_MASK) >> np.uint64(at[BLOCK_BITS])
+    return np.uint64(out.lists.tail.size) - ONE if address == NOWHERE else np.uint64(at[N_BLOCKS] + rank)
 
 
 @inlined
-def put_header(out, records, k, number, gid, receiver, delay):
-    """Write all of a message but its payload. Local."""
-    row = np.uint64(out.at[ROW])
-    if gid == NOWHERE:
-        out.asked[out.at[ASKED], 0], out.asked[out.at[ASKED], 1] = k, receiver
-        out.at[ASKED] += 1
-    records["to"][k], records["home"][k], records["sender"][k] = gid, out.gid[row], out.id[row]
-    records["number"][k], records["due"][k] = out.numbers[row], out.at[STEP] + delay
-    records["kind"][k], records["status"][k] = number, 0
+def may_send(out, kind, n, delay, address, receiver):
+    """Whether n more messages to an address are in order; if not, the status says why. Local."""
+    at = out.at
+    if 1 <= delay and delay <= MOST - at[STEP] and at[NUMBER] + n <= at[LAST] and (address != NOWHERE or at[ANY]):
+        return True
+    if at[STATUS] == FINE:
+        at[ASKED_KIND], at[ASKED_ID] = kind, receiver
+        if delay < 1:
+            at[STATUS] = BAD_DELAY
+        elif delay > MOST - at[STEP]:
+            at[STATUS] = TOO_LATE
+        elif at[NUMBER] + n > at[LAST]:
+            at[STATUS] = OVER_NUMBER if at[LAST] == MOST else OVER_BUDGET
+        else:
+            at[STATUS] = NOT_NEAR
+    return False
+
+
+@inlined
+def put_header(out, records, number, address, receiver, delay):
+    """Write all of a message but its payload; its place. Local."""
+    at = out.at
+    k = claim(out.lists, list_of(out, address))
+    if address == NOWHERE:
+        out.asked[at[ASKED]] = receiver
+        at[ASKED] += 1
+    if delay > 1:
+        at[N_LATER] += 1
+    records["to"][k] = np.uint64(address) & ROW_MASK
+    records["sender"][k] = at[ID]
+    records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[ROW]
+    records["number"][k], records["due"][k], records["kind"][k] = at[NUMBER], at[STEP] + delay, number
     put_cause(out, records, k)
-    out.numbers[row] += 1
+    at[NUMBER] += 1
+    return k
 
 
 def put_cause(out, records, k):
@@ -230,12 +272,13 @@ def put_cause(out, records, k):
 
 @inlined
 def _put_cause(out, records, k):
-    is_caused = out.at[OF_NUMBER] != NOWHERE
-    records["sent"][k] = out.at[STEP]
-    records["cause_sender"][k] = out.at[OF_SENDER] if is_caused else out.id[out.at[ROW]]
-    records["cause_number"][k] = out.at[OF_NUMBER]
-    records["root_sender"][k] = out.at[OF_ROOT_SENDER] if is_caused else out.id[out.at[ROW]]
-    records["root_number"][k] = out.at[OF_ROOT_NUMBER] if is_caused else out.numbers[out.at[ROW]]
+    at = out.at
+    is_caused = at[OF_NUMBER] != NOWHERE
+    records["sent"][k] = at[STEP]
+    records["cause_sender"][k] = at[OF_SENDER] if is_caused else at[ID]
+    records["cause_number"][k] = at[OF_NUMBER]
+    records["root_sender"][k] = at[OF_ROOT_SENDER] if is_caused else at[ID]
+    records["root_number"][k] = at[OF_ROOT_NUMBER] if is_caused else at[NUMBER]
 
 
 def begin_conversation(out, header):
@@ -244,22 +287,22 @@ def begin_conversation(out, header):
         out.at[OF_ROOT_SENDER], out.at[OF_ROOT_NUMBER] = header.root_sender, header.root_number
 
 
-def write(out, kind, gid, receiver, delay, values):
+def write(out, kind, address, receiver, delay, values):
     """Write one message. Local."""
     check_values(kind, len(values))
-    records, k = out.mail[kind.number], claim(out, delay)
-    if k >= 0:
-        put_header(out, records, k, kind.number, gid, receiver, delay)
+    if may_send(out, kind.number, 1, delay, address, receiver):
+        records = out.mail[kind.number]
+        k = put_header(out, records, kind.number, address, receiver, delay)
         for name, value in zip(kind.fields, values, strict=True):
             records[name][k] = value
 
 
 def write_to_all(out, kind, values):
     """Write one message to every out-neighbour. Local."""
-    row = int(out.at[ROW])
-    for e in range(int(out.ptr[row]), int(out.ptr[row + 1])):
-        j = out.heard_by[e]
-        write(out, kind, out.gid[j], out.id[j], 1, values)
+    check_values(kind, len(values))
+    if may_send(out, kind.number, n_neighbours(out), 1, 0, NOWHERE):
+        for q in range(n_neighbours(out)):
+            write(out, kind, address_of(out, neighbour_row(out, q)), NOWHERE, 1, values)
 
 
 def check_values(kind, n_values):
@@ -325,7 +368,7 @@ def _begin_conversation_overload(out, header):
 
 
 def _writer(kind, values):
-    """A function (out, gid, receiver, delay, values) that writes one message of a kind."""
+    """Number of a kind, and a function (records, k, values) that writes its payload."""
     number, fields = _as_kind(kind).number, kind.fields
     n_values = len(values)
     if n_values != len(fields):
@@ -354,11 +397,10 @@ def _write_nothing(records, k, values):
 def _make_write(kind, values):
     number, put_payload = _writer(kind, values)
 
-    def one(out, gid, receiver, delay, values):
-        k = claim(out, delay)
-        if k >= 0:
+    def one(out, address, receiver, delay, values):
+        if may_send(out, number, 1, delay, address, receiver):
             records = out.mail[number]
-            put_header(out, records, k, number, gid, receiver, delay)
+            k = put_header(out, records, number, address, receiver, delay)
             put_payload(records, k, values)
 
     return inlined(one)
@@ -383,13 +425,13 @@ def _send_later(out, delay, kind, receiver, *values):
 @overload_method(types.NamedTuple, "to_neighbours")
 def _to_neighbours(out, kind, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
+        one, number = _make_write(kind, _types_of(values)), kind.number
 
         def to_all(out, kind, *values):
-            row = np.uint64(out.at[ROW])
-            for e in range(out.ptr[row], out.ptr[row + ONE]):
-                j = out.heard_by[e]
-                one(out, out.gid[j], out.id[j], 1, values)
+            v = np.uint64(out.at[VERTEX])
+            if may_send(out, number, n_neighbours(out), 1, 0, NOWHERE):
+                for e in range(out.ptr[v], out.ptr[v + ONE]):
+                    one(out, address_of(out, np.uint64(out.heard_by[e])), NOWHERE, 1, values)
 
         return to_all
     return None
