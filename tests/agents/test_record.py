@@ -46,7 +46,11 @@ def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, 
 
 def test_every_message_names_its_cause_and_conversation(comm, shared_tmp):
     graph = build(comm, RING)
-    agents.simulate(graph, [models.flood()], steps=20, trace="full", trail=shared_tmp / "flood")
+    found = agents.simulate(graph, [models.flood()], steps=20, trace="full", trail=shared_tmp / "flood")
+    assert found.trace.back(7, 0).tolist() == list(range(7, -1, -1))  # on every rank
+    untold = agents.simulate(graph, [models.flood()], steps=2, trace="full")
+    with pytest.raises(ProgramError, match="no records were kept"):
+        untold.trace.back(7, 0)
     if comm.rank == 0:
         rows = records(shared_tmp / "flood")
         assert (rows["sender"] == np.arange(12)).all() and (rows["number"] == 0).all()
