@@ -11,6 +11,7 @@ from hpcmp import agents, analysis
 from hpcmp.agents import record
 from hpcmp.errors import ProgramError
 from hpcmp.io import trail as files
+from hpcmp.io.trail_segment import COLUMNS, read_columns
 
 
 def run(graph, folder, level="full", **more):
@@ -22,9 +23,9 @@ def records(folder):
     """All records by (step, sender, number), checked, payload too."""
     trail = analysis.open(folder)
     trail.check()
-    columns = files.read_columns(folder, files.read_head(folder), [*files.COLUMNS, "payload"])
+    columns = read_columns(folder, files.read_head(folder), [*COLUMNS, "payload"])
     by_name = np.lexsort((columns["number"], columns["sender"], columns["step_sent"]))
-    return {name: columns[name][by_name] for name in files.COLUMNS if name != "payload_offset"}
+    return {name: columns[name][by_name] for name in COLUMNS if name != "payload_offset"}
 
 
 @pytest.mark.parametrize("level", ["headers", "full"])
