@@ -7,6 +7,7 @@ import numpy as np
 from hpcmp.agents.kinds import Agent, MessageType, whole
 from hpcmp.agents.near import number_relations
 from hpcmp.engine.fingerprint import fingerprint, helpers, reached
+from hpcmp.engine.reduce import absorber
 from hpcmp.errors import ProgramError
 from hpcmp.kernels import handlers, inbox, plain, uses
 from hpcmp.kernels.access import record
@@ -23,7 +24,7 @@ class Model:
         if trace not in TRACES:
             raise ProgramError(f"trace = {trace!r} is none of {', '.join(TRACES)}")
         self.is_traced = trace in ("headers", "full")
-        self.kinds = self._number_kinds()
+        self.kinds, self.measures = self._number_kinds(), self._share_measures()
         self.relations = number_relations(graph, self.kinds)
         width = max(kind.record(0, self.is_traced).itemsize for kind in self.kinds)
         self.records = tuple(kind.record(width, self.is_traced) for kind in self.kinds)
@@ -46,6 +47,15 @@ class Model:
             raise ProgramError("no agent reads or sends a message")
         for number, kind in enumerate(found):
             kind.number = number
+        return found
+
+    def _share_measures(self):
+        """Reductions by name; types with one of the same name share it."""
+        found = {}
+        for agent in self.agents:
+            for name, reducer in agent.measures.items():
+                if type(found.setdefault(name, reducer)) is not type(reducer):
+                    raise ProgramError(f"two agent types measure {name!r} in different ways")
         return found
 
     def _rows_by_type(self, role):
@@ -109,6 +119,10 @@ class Model:
             "acts": handlers.make_acts(tuple(agent.handlers.values()), numbers, agent.step_function, key, compiled),
             "limits": handlers.make_limits(tuple(merges.values()), tuple(merges), key, compiled),
             "goal": agent.goal_function and handlers.make_test(agent.goal_function, key, compiled),
+            "measures": {
+                name: handlers.make_measure(reducer.function, absorber(reducer), key, compiled)
+                for name, reducer in agent.measures.items()
+            },
             "begin": agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled),
         }
 

@@ -17,6 +17,7 @@ from hpcmp.agents import wrong
 from hpcmp.agents.post import Post
 from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
+from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
 from hpcmp.errors import HpcmpError, ProgramError
 from hpcmp.kernels import inbox, places
@@ -32,6 +33,7 @@ class Simulation:
     steps: int = 0
     ended: str = "steps"  # or "goal", "quiet"
     counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
+    measures: dict = field(default_factory=dict)  # name -> values after each step
     step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
     trail_digest: str = ""  # SHA-256 of them
     result: object = None  # hpcmp.Result: state fields by vertex, digest
@@ -49,7 +51,7 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, folder):
+    def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model.graph, model, any_receiver)
@@ -59,6 +61,8 @@ class Run:
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states)
         self.room = max(2 * budget, 1 << 16)
+        self.until, self.totals = until, Totals(model.measures)
+        self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
 
@@ -79,7 +83,7 @@ class Run:
                     self.recorder.stop(self.post)
                 raise
             found.steps = step + 1
-            if totals["not_done"] == 0:
+            if totals["not_done"] == 0 or (self.until and self._is_over()):
                 found.ended = "goal"
                 break
             if totals["in_flight"] == 0 and totals["sent"] == 0 and not self._acts_alone():
@@ -93,6 +97,16 @@ class Run:
         found.seconds = self.comm.bcast(time.perf_counter() - start)
         found.result = self._result()
         return found
+
+    def _is_over(self):
+        """Whether the measures are such that the run ends, by the word of rank 0. Collective."""
+        with together(self.comm):
+            values = {name: values[-1] for name, values in self.found.measures.items()}
+            try:
+                is_over = self.comm.rank == 0 and bool(self.until(values))
+            except Exception as error:
+                raise ProgramError(f"`until` failed: {type(error).__name__}: {error}") from error
+        return self.comm.bcast(is_over)
 
     def _acts_alone(self):
         return any(agent.acts_alone for agent in self.model.agents)
@@ -110,6 +124,7 @@ class Run:
             counts[inbox.DELIVERED] = len(post.slots) - counts.sum()
             outboxes = self._act(model.views(post.buffer), step)
             not_done = self._not_done(step)
+            self._measure(step)
         except Exception as failed:  # told on all ranks
             error = failed
         raise_together(self.comm, error)
@@ -134,6 +149,9 @@ class Run:
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
         if self.recorder:
             self.recorder.count(post, totals["sent"])
+        if model.measures:
+            for name, value in self.totals.reduce(self.comm)[1].items():
+                self.found.measures[name].append(value)
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
@@ -202,6 +220,24 @@ class Run:
                     n += loops["goal"](model.seen(state), rows, self.is_there, at, model.at_step(step), 0, len(rows))
         return n if goals else 1
 
+    def _measure(self, step):
+        """Take in all agents of this rank."""
+        model, totals = self.model, self.totals
+        totals.clear()
+        for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
+            for name, loop in loops["measures"].items():
+
+                def some(lo, hi, agent=agent, name=name, loop=loop, state=state, rows=rows):
+                    share = share_of(model.measures[name])
+                    with self._named(agent, rows, f"step {step}, measure {name!r}") as at:
+                        loop(model.seen(state), rows, self.is_there, at, model.at_step(step), share, lo, hi)
+                    shares.append(share)
+
+                shares = []
+                self.threads.run(some, _even(len(rows), self.threads.n_threads))
+                for share in shares:
+                    totals.add(name, share)
+
     def _result(self):
         """States by vertex, those of other types 0. Collective."""
         model, n = self.model, self.graph.n_owned
@@ -210,7 +246,20 @@ class Run:
             for agent, state, rows in zip(model.agents, model.states, model.rows, strict=True):
                 for name, dtype in agent.state.items():
                     columns.setdefault(name, np.zeros(n, dtype))[rows] = state[name]
-        return make_result(self.graph, "agents", columns, seconds={"run": self.found.seconds})
+        found, table = self.found, {"step": np.arange(self.found.steps)}
+        for name in found.counts[0] if found.counts else ():
+            table[name] = np.array([row[name] for row in found.counts])
+        found.measures = {name: np.array(values) for name, values in found.measures.items()}
+        return make_result(
+            self.graph,
+            "agents",
+            columns,
+            seconds={"run": found.seconds},
+            n_steps=found.steps,
+            converged=found.ended != "steps",
+            steps=table | {f"value_{name}": values for name, values in found.measures.items()},
+            values={name: values[-1].item() for name, values in found.measures.items() if len(values)},
+        )
 
 
 def _even(n, n_chunks):

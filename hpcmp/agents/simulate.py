@@ -21,6 +21,7 @@ def simulate(
     joins=None,
     any_receiver=False,
     budget=None,
+    until=None,
     trace="off",
     trail=None,
     threads=1,
@@ -50,6 +51,8 @@ def simulate(
     budget : int, optional
         Most messages that an agent sends in a step. Default: 1024, or four
         times the largest number of neighbours.
+    until : callable (values) -> bool, optional
+        Asked after each step, of the measures by name: True ends the run.
     trace : "off", "counts", "headers" or "full"
         What is kept of messages: nothing, numbers of each step, a record of
         each, or its payload too.
@@ -82,7 +85,7 @@ def simulate(
             raise ProgramError(f"params is a dict of name to number, not {params!r}")
         model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    return Run(model, int(budget), bool(any_receiver), threads, progress, trail).to_the_end(steps)
+    return Run(model, int(budget), bool(any_receiver), threads, progress, trail, until).to_the_end(steps)
 
 
 def _largest():

@@ -1,11 +1,53 @@
-"""Rows of a trail by the names of messages, without sorting where that can be."""
+"""Rows of a trail: by the names of messages, without sorting where that can be, and by what messages are like."""
 
 import numpy as np
 
-from hpcmp.errors import FormatError
+from hpcmp.errors import FormatError, GraphError
+from hpcmp.io import trail as files
 
 SPREAD = 4  # a table by number is used where it has at most so many places a message; else numbers are sorted
 FREE_PLACES = 1 << 20  # and as many more cost nothing
+
+
+def select(trail, steps=None, agents=None, kind=None, status=None, among=None):
+    """Rows of the messages that are like this: int64, ascending. Local.
+
+    Parameters
+    ----------
+    steps : (int, int), optional
+        First and last step in which they were sent.
+    agents : list of int, optional
+        Ids; one of them sent or got it.
+    kind : str, optional
+        Message type.
+    status : str, optional
+        One of `hpcmp.io.trail.STATUSES`; "dropped": any but the first two.
+    among : int64, optional
+        Of these rows only.
+
+    Raises
+    ------
+    GraphError
+        There is no such message type or status.
+    """
+    kept = np.ones(trail.n, np.bool_)
+    if steps is not None:
+        kept &= (trail["step_sent"] >= steps[0]) & (trail["step_sent"] <= steps[1])
+    if agents is not None:
+        kept &= np.isin(trail["sender"], agents) | np.isin(trail["receiver"], agents)
+    if kind is not None:
+        kept &= trail["type"] == trail.type_number(kind)
+    if status == "dropped":
+        kept &= trail["status"] > files.IN_FLIGHT
+    elif status is not None:
+        if status not in files.STATUSES:
+            raise GraphError(f"{status!r} is no status of messages ({', '.join(files.STATUSES)}, or dropped for any)")
+        kept &= trail["status"] == files.STATUSES.index(status)
+    if among is not None:
+        inside = np.zeros(trail.n, np.bool_)
+        inside[among] = True
+        kept &= inside
+    return np.flatnonzero(kept)
 
 
 def distinct(parts):

@@ -22,39 +22,19 @@ LAST_DATE = 253_402_300_799  # of the year 9999, in seconds since 1970
 MASK = (1 << 64) - 1
 
 
-def choose(trail, steps=None, agents=None, among=None):
-    """Rows of the messages to write. Local.
-
-    Parameters
-    ----------
-    steps : (int, int), optional
-        First and last step in which they were sent.
-    agents : list of int, optional
-        Ids; one of them sent or got it.
-    among : int64, optional
-        Of these rows only.
+def refuse_many(rows):
+    """Refuse to write more messages than other programs load. Local.
 
     Raises
     ------
     GraphError
         There are more than `MAX_MESSAGES`.
     """
-    kept = np.ones(trail.n, np.bool_)
-    if steps is not None:
-        kept &= (trail["step_sent"] >= steps[0]) & (trail["step_sent"] <= steps[1])
-    if agents is not None:
-        kept &= np.isin(trail["sender"], agents) | np.isin(trail["receiver"], agents)
-    if among is not None:
-        inside = np.zeros(trail.n, np.bool_)
-        inside[among] = True
-        kept &= inside
-    rows = np.flatnonzero(kept)
     if len(rows) > MAX_MESSAGES:
         raise GraphError(
             f"{len(rows)} messages are too many for one file (at most {MAX_MESSAGES}); choose some with --steps A:B, "
             "--agents X,Y, or a cone"
         )
-    return rows
 
 
 # ---------------------------------------------------------------- timeline

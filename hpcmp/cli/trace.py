@@ -5,6 +5,7 @@ import argparse
 HELP = "read the trail of a run of agents, or of a log: causes, effects, traffic, reach, reports"
 EXAMPLES = (
     "hpcmp trace import mails.csv --columns sender,receiver,time -o mails",
+    "hpcmp trace find trail --type alarm          (messages to start from)",
     "hpcmp trace back trail 17:3                  (why was message 3 of agent 17 sent?)",
     "hpcmp trace forward trail --agent 17         (all that its messages led to)",
     "hpcmp trace cone trail --agent 17 --step 40  (all that could have led to its state)",
@@ -54,6 +55,17 @@ def _import(parser):
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the trail; replaces a trail only"
     )
+
+
+def _find(parser):
+    parser.add_argument("--type", metavar="T", help="only messages of this type")
+    parser.add_argument(
+        "--status",
+        metavar="S",
+        help="only messages of this fate: delivered, 'in flight', expired, ... or dropped, for any loss",
+    )
+    _choice(parser)
+    _limit(parser)
 
 
 def _history(parser):
@@ -126,8 +138,7 @@ def _export(parser):
     from hpcmp.cli.output import add_output
 
     parser.add_argument("--format", required=True, choices=("chrome", "otel", "ocel", "dot", "graphml"))
-    parser.add_argument("--steps", metavar="A:B", help="only messages sent in steps A to B, both included")
-    parser.add_argument("--agents", metavar="X,Y", help="only messages that these agents sent or got")
+    _choice(parser)
     _place(parser, "only the cone of ")
     add_output(parser, "file to write (default: standard output)", metavar="OUT")
 
@@ -137,6 +148,11 @@ def _report(parser):
 
     parser.add_argument("--top", type=int, default=40, metavar="K", help="agents drawn (default: 40)")
     add_output(parser, "page to write", metavar="OUT", required=True)
+
+
+def _choice(parser):
+    parser.add_argument("--steps", metavar="A:B", help="only messages sent in steps A to B, both included")
+    parser.add_argument("--agents", metavar="X,Y", help="only messages that these agents sent or got")
 
 
 def _place(parser, text=""):
@@ -163,6 +179,11 @@ QUESTIONS = {
             "hpcmp trace import log.jsonl --columns sender=from,receiver=to,time=ts,type=kind -o mails",
         ),
         _import,
+    ),
+    "find": (
+        "messages by type, fate, step and agent: where to start from",
+        ("hpcmp trace find trail --type alarm --limit 5", "hpcmp trace find trail --status dropped --steps 10:20"),
+        _find,
     ),
     "history": (
         "what an agent got and sent, or all of a conversation",

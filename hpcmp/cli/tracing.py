@@ -3,7 +3,7 @@
 import numpy as np
 
 from hpcmp import analysis
-from hpcmp.analysis import causes, flow, patterns
+from hpcmp.analysis import causes, flow, lookup, patterns
 from hpcmp.cli.diff import EXIT_DIFFERENT
 from hpcmp.cli.output import table
 from hpcmp.cli.reading import emit, emit_json
@@ -41,11 +41,38 @@ def cone_of(trail, args):
             raise GraphError("--step goes with --agent; a message has its own step")
         return causes.cone_of_message(trail, message_of(trail, args.message), args.by)
     if args.agent:
-        step = trail.steps[1] if args.step is None else args.step
+        step = trail.steps[1] if args.step is None else _step_of(trail, args.step)
         return causes.cone_of_agent(trail, trail.agent(args.agent), step, args.by)
     if args.step is not None:
         raise GraphError("--step goes with --agent: the step at whose end its state is asked for")
     return None
+
+
+def _agents_of(trail, text):
+    return [trail.agent(name) for name in text.split(",")] if text else None
+
+
+def _steps_of(trail, text):
+    """First and last step of A:B, or of one step; None without."""
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        first, last = int(first), int(last) if colon else int(first)
+    except ValueError as error:
+        raise GraphError(f"--steps {text!r} is no range of steps; write A:B, both included") from error
+    if first > last:
+        raise GraphError(f"--steps {text!r} is empty: its first step comes after its last")
+    return _step_of(trail, first), _step_of(trail, last)
+
+
+def _step_of(trail, step):
+    """A step, refused where the trail has none such."""
+    first, last = trail.steps
+    if not first <= step <= last:
+        has = f"steps {first} to {last}" if first <= last else "no step"
+        raise GraphError(f"step {step} is outside of {trail.path}, which has {has}")
+    return step
 
 
 def _cut(rows, limit):
@@ -90,6 +117,12 @@ def _import(args):
     emit(*(f"note: {note}" for note in found["notes"]))
 
 
+def _find(trail, args):
+    steps, agents = _steps_of(trail, args.steps), _agents_of(trail, args.agents)
+    rows = lookup.select(trail, steps, agents, args.type, args.status)
+    _say_messages(trail, args, rows, [f"{len(rows)} of {trail.n} messages"], {"n": len(rows), "of": trail.n})
+
+
 def _history(trail, args):
     if (args.agent is None) == (args.conversation is None):
         raise GraphError("name an agent, or a conversation with --conversation S:N")
@@ -124,7 +157,7 @@ def _forward(trail, args):
     elif args.agent:
         start, what = causes.sent_by(trail, trail.agent(args.agent)), f"the messages of agent {args.agent}"
     else:
-        start, what = causes.sent_in(trail, args.step), f"the messages of step {args.step}"
+        start, what = causes.sent_in(trail, _step_of(trail, args.step)), f"the messages of step {args.step}"
     rows = causes.forward(trail, start)
     agents = causes.agents_reached(trail, rows)
     facts = {"start": len(start), "n": len(rows), "agents": [trail.name_of(agent) for agent in agents]}
@@ -299,24 +332,16 @@ def _reach(trail, args):
 
 
 def _export(trail, args):
-    from hpcmp.analysis.trail_export import FORMATS, choose
+    from hpcmp.analysis.trail_export import FORMATS, refuse_many
     from hpcmp.cli.writing import write_lines
 
-    agents = [trail.agent(text) for text in args.agents.split(",")] if args.agents else None
-    rows = choose(trail, _steps_of(args.steps), agents, cone_of(trail, args))
+    rows = lookup.select(
+        trail, _steps_of(trail, args.steps), _agents_of(trail, args.agents), among=cone_of(trail, args)
+    )
+    refuse_many(rows)
     write_lines(args, FORMATS[args.format](trail, rows))
     if args.json and args.output:
         emit_json({"messages": len(rows), "format": args.format, "output": args.output})
-
-
-def _steps_of(text):
-    if text is None:
-        return None
-    first, colon, last = text.partition(":")
-    try:
-        return int(first), int(last) if colon else int(first)
-    except ValueError as error:
-        raise GraphError(f"--steps {text!r} is no range of steps; write A:B, both included") from error
 
 
 def _report(trail, args):
@@ -329,6 +354,7 @@ def _report(trail, args):
 
 
 ANSWERS = {
+    "find": _find,
     "history": _history,
     "back": _back,
     "forward": _forward,

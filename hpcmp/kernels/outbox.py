@@ -12,13 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 from numba.core.errors import NumbaNotImplementedError, TypingError
-from numba.core.imputils import lower_constant
-from numba.core.typing.typeof import typeof_impl
-from numba.extending import models, overload, overload_method, register_model
+from numba.extending import overload, overload_method
 from numba.np.numpy_support import as_dtype
 
 from hpcmp.jit import inlined
 from hpcmp.kernels import uses
+from hpcmp.kernels.kind import as_kind, as_known, near_of, near_of_type
 from hpcmp.kernels.neighbours import edge, find, n_neighbours, neighbour, place, row_in
 from hpcmp.kernels.places import (
     ASKED,
@@ -177,7 +176,7 @@ def begin_conversation(out, header):
 
 def write(out, kind, receiver, delay, values):
     """Write one message. Local."""
-    _as_known(kind)
+    as_known(kind)
     for what, given in (("an id", uses.dtype_of(receiver)), ("a delay", uses.dtype_of(delay))):
         check_whole(what, given, given)
     write_one(out, kind, find(out, receiver, kind.number, kind.near), receiver, delay, values)
@@ -203,21 +202,10 @@ def write_one(out, kind, gid, receiver, delay, values):
 
 def write_to_all(out, kind, values):
     """Write one message to every out-neighbour. Local."""
-    row = int(row_in(out, _as_known(kind).near))
+    row = int(row_in(out, as_known(kind).near))
     for e in range(int(out.ptr[row]), int(out.ptr[row + 1])):
         j = out.heard_by[e]
         write_one(out, kind, out.gid[j], out.id[j], 1, values)
-
-
-def near_of(kind):
-    """List of those neighbours who get a kind of message: its number. Local."""
-    return 0 if kind is None else _as_known(kind).near
-
-
-def _as_known(kind):
-    if not isinstance(kind, tuple(_KNOWN)):
-        raise TypeError(f"a MessageType is needed, {type(kind).__name__} was given")
-    return kind
 
 
 def check_values(name, fields, n_values):
@@ -242,48 +230,8 @@ def check_whole(what, given, shown):
 # ---------------------------------------------------------------- the same for numba
 
 
-class Kind(types.Type):
-    """numba's type of a kind of message, whose values carry nothing: all is in the type."""
-
-    def __init__(self, name, number, fields, near):
-        self.kind_name, self.number, self.fields, self.near = name, number, fields, near
-        super().__init__(f"Kind({name}, {number}, {fields}, {near})")
-
-
-register_model(Kind)(models.OpaqueModel)
-
-
-@lower_constant(Kind)
-def _no_value(context, builder, kind, value):
-    return context.get_dummy_value()
-
-
-def know_kind(cls):
-    """Let numba type the instances of a class by what sending needs. Local."""
-    _KNOWN.append(cls)
-
-    @typeof_impl.register(cls)
-    def _type_of(value, c):
-        return Kind(value.name, value.number, value.fields, value.near)
-
-
-_KNOWN: list = []
-
-
 def _is_outbox(out):
     return isinstance(out, types.NamedTuple) and out.instance_class is Outbox
-
-
-def _as_kind(kind):
-    if not isinstance(kind, Kind):
-        raise TypingError(f"a MessageType is needed, {types.unliteral(kind)} was given")
-    return kind
-
-
-def _near(kind):
-    if kind is None or isinstance(kind, types.Omitted | types.NoneType):
-        return 0
-    return _as_kind(kind).near
 
 
 @overload(put_cause)
@@ -344,7 +292,7 @@ def _keep_nothing(out, values):
 
 def _make_write(out, kind, values, **whole):
     """A function (out, gid, receiver, delay, values) that writes one message of a kind."""
-    number, name = _as_kind(kind).number, kind.kind_name
+    number, name = as_kind(kind).number, kind.kind_name
     record = out.types[out.fields.index("mail")][number].dtype
     fields = {field: as_dtype(record.typeof(field)) for field in kind.fields}
     given = [_dtype_or_none(value) for value in values]
@@ -416,7 +364,7 @@ def _to_neighbours(out, kind, *values):
 @overload_method(types.NamedTuple, "degree")
 def _degree(out, kind=None):
     if _is_outbox(out):
-        near = _near(kind)
+        near = near_of_type(kind)
         return lambda out, kind=None: n_neighbours(out, near)
     return None
 
@@ -424,7 +372,7 @@ def _degree(out, kind=None):
 @overload_method(types.NamedTuple, "neighbour")
 def _neighbour(out, q, kind=None):
     if _is_outbox(out):
-        near = _near(kind)
+        near = near_of_type(kind)
         return lambda out, q, kind=None: neighbour(out, q, near)
     return None
 
@@ -432,7 +380,7 @@ def _neighbour(out, q, kind=None):
 @overload_method(types.NamedTuple, "place")
 def _place(out, id, kind=None):
     if _is_outbox(out):
-        near = _near(kind)
+        near = near_of_type(kind)
         return lambda out, id, kind=None: place(out, id, near)
     return None
 
@@ -440,7 +388,7 @@ def _place(out, id, kind=None):
 @overload_method(types.NamedTuple, "edge")
 def _edge(out, q, kind=None):
     if _is_outbox(out):
-        near = _near(kind)
+        near = near_of_type(kind)
         return lambda out, q, kind=None: edge(out, q, near)
     return None
 

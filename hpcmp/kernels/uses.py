@@ -38,7 +38,7 @@ def limits(field, given):
 
 
 def dtype_of(value):
-    """Dtype of what plain Python holds, as numba would have it; an object's if it is no number. Local."""
+    """Dtype of what plain Python holds, an object's if no number. Local."""
     return np.asarray(value).dtype if np.ndim(value) == 0 else np.dtype(object)
 
 

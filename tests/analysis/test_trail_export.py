@@ -12,6 +12,7 @@ import trails
 
 from hpcmp import analysis
 from hpcmp.analysis import causes, trail_export, trail_report
+from hpcmp.analysis.lookup import select
 from hpcmp.cli.tracing import bottleneck_rows
 from hpcmp.errors import GraphError
 from hpcmp.io import trail as files
@@ -34,7 +35,7 @@ def trail(records, tmp_path_factory):
 
 
 def written(trail, form, rows=None):
-    rows = trail_export.choose(trail) if rows is None else rows
+    rows = np.arange(trail.n) if rows is None else rows
     return "".join(trail_export.FORMATS[form](trail, rows))
 
 
@@ -106,17 +107,22 @@ def test_graphs_of_causes(trail, records):
     assert text.count('"') % 2 == text.count('\\"') % 2
 
 
-def test_messages_are_chosen_by_steps_agents_and_cone(trail, records, monkeypatch):
+def test_messages_are_chosen_by_steps_agents_types_fates_and_cone(trail, records, monkeypatch):
     def expected(keep):
         return [k for k, r in enumerate(records) if keep(r)]
 
-    assert trail_export.choose(trail, (2, 4)).tolist() == expected(lambda r: 2 <= r["step_sent"] <= 4)
-    chosen = trail_export.choose(trail, agents=[20, 30]).tolist()
+    assert select(trail, (2, 4)).tolist() == expected(lambda r: 2 <= r["step_sent"] <= 4)
+    chosen = select(trail, agents=[20, 30]).tolist()
     assert chosen == expected(lambda r: {r["sender"], r["receiver"]} & {20, 30})
-    assert trail_export.choose(trail, (0, 0), among=[0, len(records) - 1]).tolist() == [0]
+    assert select(trail, (0, 0), among=[0, len(records) - 1]).tolist() == [0]
+    assert select(trail, kind="reply").tolist() == expected(lambda r: r["type"] == 1)
+    lost = expected(lambda r: r["status"] == 2)
+    assert select(trail, status="dropped").tolist() == select(trail, status="dropped new").tolist() == lost != []
+    with pytest.raises(GraphError, match="'lost' is no status of messages .delivered, in flight"):
+        select(trail, status="lost")
     monkeypatch.setattr(trail_export, "MAX_MESSAGES", 5)
     with pytest.raises(GraphError, match="are too many for one file .at most 5.; choose some with --steps"):
-        trail_export.choose(trail)
+        trail_export.refuse_many(select(trail))
 
 
 # ---------------------------------------------------------------- the page

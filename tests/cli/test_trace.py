@@ -74,6 +74,16 @@ def test_cones_by_time_hold_those_by_cause(folder, capsys):
     assert 0 < by_cause["n"] <= by_time["n"] < by_time["of"]
 
 
+def test_find_tells_where_to_start(folder, records, capsys):
+    lost = [r for r in records if r["status"] == 2 and r["step_sent"] <= 9]
+    _, lines, found = asked(capsys, "find", folder, "--status", "dropped", "--steps", "0:9")
+    assert [m["message"] for m in found["messages"]] == [f"{r['sender']}:{r['number']}" for r in lost] != []
+    assert lines[0] == f"{len(lost)} of {len(records)} messages"
+    of = [r for r in records if {r["sender"], r["receiver"]} & {0, 20}]
+    assert asked(capsys, "find", folder, "--agents", "ann,cy", "--limit", "1")[2]["n"] == len(of)
+    assert asked(capsys, "find", folder, "--type", "ping")[2]["n"] == sum(r["type"] == 2 for r in records)
+
+
 def test_history_of_an_agent_and_of_a_conversation(folder, capsys):
     trail = open_trail(folder)
     _, lines, found = asked(capsys, "history", folder, "dan", "--limit", "0")
@@ -180,6 +190,12 @@ def test_info_shows_and_checks_a_trail(folder, records, capsys):
         (["unanswered", "TRAIL", "--pair", "query:x"], "'x' is no message type of .* .it has: query, reply, ping"),
         (["bottlenecks", "TRAIL", "--sources", "0"], "is no number of agents"),
         (["export", "TRAIL", "--format", "dot", "--steps", "a:b"], "is no range of steps"),
+        (["find", "TRAIL", "--steps", "5:2"], "'5:2' is empty"),
+        (["find", "TRAIL", "--steps", "5:12"], "step 12 is outside of .*trail, which has steps 0 to 11"),
+        (["find", "TRAIL", "--type", "x"], "'x' is no message type"),
+        (["find", "TRAIL", "--agents", "bob,zoe"], "'zoe' is no agent"),
+        (["forward", "TRAIL", "--step", "-1"], "step -1 is outside"),
+        (["cone", "TRAIL", "--agent", "bob", "--step", "99"], "step 99 is outside"),
     ],
 )
 def test_mistakes_are_named(folder, args, says):
@@ -187,10 +203,18 @@ def test_mistakes_are_named(folder, args, says):
         samples.run_verb(trace, *(folder if a == "TRAIL" else a for a in args))
 
 
-def test_what_is_no_trail_is_named(tmp_path):
+@pytest.mark.parametrize("question", [name for name in trace.QUESTIONS if name != "import"])
+def test_what_is_no_trail_is_told_in_one_line_with_exit_code_2(question, tmp_path, capsys):
     for path, says in ((tmp_path, "holds no trail"), (tmp_path / "x", "does not exist")):
-        with pytest.raises(FileError, match=says):
-            samples.run_verb(trace, "reach", path)
+        argv = [
+            str(path) if word in ("trail", "other") else word for word in trace.QUESTIONS[question][1][0].split()[1:]
+        ]
+        argv = [*argv[:-1], str(tmp_path / "out")] if question in ("export", "report") else argv
+        with pytest.raises(SystemExit) as ended:
+            cli.main(argv)
+        told = capsys.readouterr().err
+        assert (ended.value.code, told.count("\n")) == (2, 1)
+        assert told.startswith("hpcmp: error: ") and says in told
 
 
 def test_the_command_needs_no_mpi(folder, launch):
