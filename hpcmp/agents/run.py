@@ -19,7 +19,7 @@ from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
-from hpcmp.errors import HpcmpError, ProgramError
+from hpcmp.errors import ProgramError
 from hpcmp.kernels import inbox, places
 
 
@@ -78,8 +78,8 @@ class Run:
         for step in range(steps):
             try:
                 totals = self._step(step)
-            except HpcmpError as error:
-                if self.recorder and error.agreed:  # of all ranks
+            except Exception as error:
+                if self.recorder and getattr(error, "agreed", False):  # of all ranks
                     self.recorder.stop(self.post)
                 raise
             found.steps = step + 1

@@ -48,7 +48,20 @@ class Trail:
 
     @property
     def n(self):
+        return self._n_written if self._is_closed is None else int(self._is_closed.sum())
+
+    @property
+    def _n_written(self):
         return int(self.head["segments"]["n_records"].sum())
+
+    @cached_property
+    def _is_closed(self):
+        """Which records are of closed steps; None: all. Others are there where a run came to no end: some messages of
+        a step may have come long before the rest."""
+        if self._n_written == self.head["steps"]["sent"].sum():
+            return None
+        sent = files.read_columns(self.path, self.head, ["step_sent"])["step_sent"]
+        return sent <= self.head["last_step"]
 
     @property
     def level(self):
@@ -192,6 +205,7 @@ class Trail:
         for name in names:
             if name == "payload_offset":  # into all payloads, one after the other
                 found[name] += np.repeat(self._payload_start, self.head["segments"]["n_records"])
+            found[name] = found[name] if self._is_closed is None else found[name][self._is_closed]
             self._check_range(name, found[name])
         return found
 
