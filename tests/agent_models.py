@@ -4,6 +4,7 @@ import numpy as np
 from building import build
 from graphs import random, sample
 
+import hpcmp
 from hpcmp import agents
 from hpcmp.graph import with_vertex_field
 
@@ -78,6 +79,18 @@ def everything():
         if me.done > 6:
             out.leave()
 
+    @boss.measure(hpcmp.Sum, "worth")
+    def worth_of_boss(me, ctx):
+        return me.value / 3
+
+    @worker.measure(hpcmp.Sum, "worth")
+    def worth_of_worker(me, ctx):
+        return me.heard / 7
+
+    @worker.measure(hpcmp.Max)
+    def busiest(me, ctx):
+        return me.done
+
     return [boss, worker]
 
 
@@ -101,6 +114,10 @@ def flood():
         if ctx.step == 0 and me.id == 0:
             me.hops = 0
             out.to_neighbours(Wave, 1)
+
+    @cell.measure(hpcmp.Sum)
+    def n_know(me, ctx):
+        return me.hops >= 0
 
     @cell.goal
     def knows(me, ctx):

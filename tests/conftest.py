@@ -2,7 +2,7 @@
 
 The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
 one ``mpiexec -n 4 python -m pytest`` covers all sizes but one rank alone, and of
-2 ranks one case of each test. In a world of several ranks only the tests that
+2 and of 4 ranks one case of each test. In a world of several ranks only the tests that
 use ``comm`` run, a failure on any rank ends the job with its report, and only
 rank 0 prints progress.
 
@@ -133,24 +133,24 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
-        kept = _of_two_one_case(kept) if WORLD.size == 4 else kept
+        kept = _all_cases_on_three(kept) if WORLD.size == 4 else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
 
-def _of_two_one_case(items):
-    """Of tests on 2 ranks the last case of each: all cases run on 3, where ranks have several peers, and on 4. Local.
+def _all_cases_on_three(items):
+    """On 3 ranks, which have several peers, all cases of each test; on 2 and 4 its last case alone. Local.
 
     Not of Hypothesis's: what it draws depends on whether this rank drew for the
     same test before, so all ranks must have.
     """
-    of_two = {
-        id(item): (item.parent.nodeid, item.originalname)
+    one_of = {
+        id(item): (item.parent.nodeid, item.originalname, item.callspec.params["comm"])
         for item in items
-        if item.callspec.params["comm"] == 2 and not hypothesis.is_hypothesis_test(item.obj)
+        if item.callspec.params["comm"] != 3 and not hypothesis.is_hypothesis_test(item.obj)
     }
-    last = set({law: number for number, law in of_two.items()}.values())
-    return [item for item in items if id(item) not in of_two or id(item) in last]
+    last = set({law: number for number, law in one_of.items()}.values())
+    return [item for item in items if id(item) not in one_of or id(item) in last]
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

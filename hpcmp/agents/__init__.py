@@ -18,6 +18,7 @@ messages have the same bits on any number of ranks and threads and for any parti
 
 from hpcmp.agents.draws import chance
 from hpcmp.agents.kinds import Agent, MessageType
-from hpcmp.agents.simulate import Simulation, simulate
+from hpcmp.agents.run import Simulation
+from hpcmp.agents.simulate import simulate
 
 __all__ = ["Agent", "MessageType", "Simulation", "chance", "simulate"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hpcmp.engine.program import Reducer
 from hpcmp.errors import ProgramError
 from hpcmp.kernels import outbox
 from hpcmp.kernels.inbox import POLICIES
@@ -93,7 +94,7 @@ class Agent:
         self.state = {field: _number_dtype(f"agent {name!r}", field, dtype) for field, dtype in state.items()}
         if "id" in self.state:
             raise ProgramError(f"agent {name!r}: 'id' is what every agent has")
-        self.handlers, self.limits, self.merges = {}, {}, {}
+        self.handlers, self.limits, self.merges, self.measures = {}, {}, {}, {}
         self.step_function = self.begin_function = self.goal_function = None
         self.acts_alone = False  # when no message is on its way
 
@@ -153,11 +154,33 @@ class Agent:
         self.goal_function = function
         return function
 
+    def measure(self, reducer, name=None):
+        """Decorator: function(me, ctx) is reduced over agents after each step. Local.
+
+        Parameters
+        ----------
+        reducer : hpcmp.Sum, Min, Max, Any or All
+        name : str, optional
+            Default: that of the function. Agent types with one of the same
+            name share it.
+        """
+        if not (isinstance(reducer, type) and issubclass(reducer, Reducer) and reducer is not Reducer):
+            raise ProgramError(f"agent {self.name!r}: measure() takes Sum, Min, Max, Any or All, not {reducer!r}")
+
+        def take(function):
+            called = str(name or function.__name__)
+            if called in self.measures:
+                raise ProgramError(f"agent {self.name!r} has two measures {called!r}")
+            self.measures[called] = reducer(function)
+            return function
+
+        return take
+
     @property
     def functions(self):
         """All of them, for fingerprints."""
         every = (*self.handlers.values(), *self.merges.values(), self.step_function, self.begin_function)
-        return (*every, self.goal_function)
+        return (*every, self.goal_function, *(reducer.function for reducer in self.measures.values()))
 
     def record(self):
         """Record type of the agents' state. Local."""

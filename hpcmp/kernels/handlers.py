@@ -177,6 +177,18 @@ def make_test(function, fingerprint, compiled):
     return kernel_if(compiled, loop)
 
 
+def make_measure(function, absorb, fingerprint, compiled):
+    """A loop that takes a number of each agent into a share of a reduction. Local."""
+
+    def loop(agents, rows, is_there, ctx, share, lo, hi):
+        fingerprint  # noqa: B018 (part of the cache key)
+        for r in range(lo, hi):
+            if is_there[rows[r]]:
+                absorb(share, function(agents[r], ctx))
+
+    return kernel_if(compiled, loop)
+
+
 def make_begin(function, fingerprint, compiled):
     """A loop in which agents make their first state. Local."""
 

@@ -10,7 +10,8 @@ from building import agreed_error, build, everywhere
 from graphs import sample
 from mpi4py import MPI
 
-from hpcmp import agents
+import hpcmp
+from hpcmp import agents, analysis
 from hpcmp.agents.post import Post
 from hpcmp.errors import ProgramError
 from hpcmp.graph import with_vertex_field
@@ -23,7 +24,14 @@ def history(graph, threads=1, **more):
         graph, models.everything(), steps=STEPS, seed=7, params={"fade": 0.9}, joins="arrives", trace="full",
         threads=threads, **more,
     )  # fmt: skip
-    return run.digest, run.step_digests, run.counts, {name: everywhere(graph, run[name]) for name in run.result.state}
+    measures = {name: values.tolist() for name, values in run.measures.items()}
+    return (
+        run.digest,
+        run.step_digests,
+        run.counts,
+        measures,
+        {name: everywhere(graph, run[name]) for name in run.result.state},
+    )
 
 
 def test_one_history_on_any_ranks_partitions_and_threads(comm):
@@ -41,6 +49,36 @@ def test_another_seed_is_another_history(comm):
     graph = stage(comm)
     runs = [agents.simulate(graph, models.everything(), steps=9, seed=s, params={"fade": 0.5}) for s in (1, 1, 2)]
     assert runs[0].digest == runs[1].digest != runs[2].digest
+
+
+def test_measures_are_of_all_agents_after_each_step(comm, shared_tmp):
+    flooded = agents.simulate(build(comm, RING), [models.flood()], steps=9)
+    assert flooded.measures["n_know"].tolist() == list(range(1, 10))
+    flooded.result.write(shared_tmp / "states.h5")
+    assert analysis.open(shared_tmp / "states.h5").steps["value_n_know"].tolist() == list(range(1, 10))
+    half = agents.simulate(build(comm, RING), [models.flood()], steps=9, until=lambda now: now["n_know"] > 6)
+    assert (half.steps, half.ended) == (7, "goal")
+
+    # of those that are there: who left with more than 6 done does not count
+    run = agents.simulate(stage(comm), models.everything(), steps=STEPS, params={"fade": 0.9})
+    done = everywhere(run.graph, run["done"]).values()
+    assert max(done) > 6 >= run.measures["busiest"][-1] == max(n for n in done if n <= 6)
+
+
+def test_measures_that_do_not_fit_are_refused(comm):
+    one, other = models.flood(), agents.Agent("other", {})
+    other.measure(hpcmp.Max, "n_know")(one.measures["n_know"].function)
+    text = agreed_error(comm, ProgramError, lambda: agents.simulate(stage(comm), [one, other], steps=1))
+    assert "'n_know' in different ways" in text
+    with pytest.raises(ProgramError, match="two measures 'n_know'"):
+        one.measure(hpcmp.Sum)(one.measures["n_know"].function)
+    with pytest.raises(ProgramError, match="takes Sum, Min, Max"):
+        one.measure("sum")
+    graph = build(comm, RING)
+    text = agreed_error(
+        comm, ProgramError, lambda: agents.simulate(graph, [models.flood()], steps=9, until=lambda now: now["nobody"])
+    )
+    assert "`until` failed: KeyError: 'nobody'" in text
 
 
 def test_every_message_ends_once_or_is_on_its_way(comm):

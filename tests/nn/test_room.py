@@ -94,7 +94,8 @@ def test_a_training_takes_what_was_predicted(comm, kind):
     measured = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     predicted, measured = comm.allreduce(np.array([predicted, measured]))
-    most = 1.6 if comm.size > 1 and "rows" in kind else 1.4  # a ring has more pairs of vertex and relation an edge
+    # of several ranks: not all rows that travel in an epoch are there at once, and relations send more of them
+    most = 1.65 if comm.size > 1 and kind.startswith("rgcn") else 1.4
     assert 0.7 * measured < predicted < most * measured, (predicted, measured)
 
 

@@ -8,7 +8,7 @@ when nobody is infected.
 Kermack and McKendrick, Proc. R. Soc. A 115 (1927); on graphs: Newman, Phys. Rev. E 66, 016128 (2002).
 """
 
-from hpcmp import agents
+from hpcmp import Sum, agents
 from hpcmp.agents.coordination.stage import refuse, stage
 
 Contact = agents.MessageType("contact")
@@ -19,7 +19,7 @@ SUSCEPTIBLE, INFECTED, RECOVERED = range(3)
 def model():
     """Agents with a ``status``, infected from ``since`` to ``until``. Local.
 
-    Both are steps, -1 for never.
+    Both are steps, -1 for never. The measure ``infected`` counts those that are.
     """
     one = agents.Agent("person", {"status": "int64", "since": "int64", "until": "int64", "met": "int64"})
 
@@ -49,6 +49,10 @@ def model():
                 me.until = ctx.step
             else:
                 out.send(Day, me.id)
+
+    @one.measure(Sum)
+    def infected(me, ctx):
+        return me.status == INFECTED
 
     return [one]
 

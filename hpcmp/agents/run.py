@@ -1,0 +1,278 @@
+"""A run of agents: read, act, deliver, count; step by step.
+
+A step, on every rank: messages that are due are put in order and kept to their limits; agents read them and act, by
+threads; what they sent goes to the ranks of its receivers, one buffer to each; counts, goals and failures go round in
+one sum. Nothing depends on how agents are shared among ranks and threads: a message is named by its sender and the
+sender's own numbering.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcmp import analysis, jit
+from hpcmp.agents.post import Post
+from hpcmp.agents.record import Recorder
+from hpcmp.comm import raise_together, together
+from hpcmp.engine.reduce import Totals, share_of
+from hpcmp.engine.result import make_result
+from hpcmp.errors import HpcmpError, ProgramError
+from hpcmp.kernels import inbox, outbox
+
+WRONG = {
+    outbox.OVER_BUDGET: "sends more than {budget} messages in one step; `budget` allows more",
+    outbox.BAD_DELAY: "sends a message that would be read before the next step: a delay is at least 1",
+}
+
+
+@dataclass
+class Simulation:
+    """What a run of agents leaves. The same on all ranks but for rows."""
+
+    graph: object
+    agents: tuple
+    states: dict  # name of an agent type -> records of this rank's agents, in the order of their rows
+    steps: int = 0
+    ended: str = "steps"  # or "goal", "quiet"
+    counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
+    measures: dict = field(default_factory=dict)  # name -> values after each step
+    step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
+    trail_digest: str = ""  # SHA-256 of them
+    trail: object = None  # the folder of the records, if one was given
+    result: object = None  # hpcmp.Result: state fields by vertex, digest
+    seconds: float = 0.0
+
+    @property
+    def digest(self):
+        """SHA-256 of all states by id; the same on any ranks."""
+        return self.result.digest
+
+    @property
+    def trace(self):
+        """The records that were kept, as `hpcmp.analysis.open` gives them; on any rank."""
+        if self.trail is None:
+            raise ProgramError("no records were kept; simulate(trail=folder, trace='headers' or 'full') keeps them")
+        return analysis.open(self.trail)
+
+    def __getitem__(self, name):
+        return self.result[name]
+
+
+class Run:
+    """A model on its way."""
+
+    def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
+        self.model, self.graph, self.comm = model, model.graph, model.graph.comm
+        self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
+        self.post = Post(model.graph, model, any_receiver)
+        self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
+        n = self.graph.n_owned
+        self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
+        self.found = Simulation(model.graph, model.agents, states, trail=folder)
+        self.room = max(2 * budget, 1 << 16)
+        self.until, self.totals = until, Totals(model.measures)
+        self.found.measures = {name: [] for name in model.measures}
+        self.sent = 0  # by all, in all steps so far
+        self.ended = 0
+
+    def to_the_end(self, steps):
+        """All steps. Collective."""
+        start = said = time.perf_counter()
+        model, found = self.model, self.found
+        with together(self.comm):
+            for loops, state in zip(model.loops, model.states, strict=True):
+                if loops["begin"]:
+                    loops["begin"](model.seen(state), model.at_step(-1), 0, len(state))
+        for step in range(steps):
+            try:
+                with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
+                    totals = self._step(step)
+            except HpcmpError as error:
+                if self.recorder and error.agreed:  # of all ranks
+                    self.recorder.stop(self.post)
+                raise
+            found.steps = step + 1
+            if totals["not_done"] == 0 or (self.until and self._is_over()):
+                found.ended = "goal"
+                break
+            if totals["in_flight"] == 0 and totals["sent"] == 0 and not self._acts_alone():
+                found.ended = "quiet"
+                break
+            if self.progress and self.comm.rank == 0 and time.perf_counter() - said > 5:
+                said = time.perf_counter()
+                self.progress(f"step {step}: {totals['sent']} messages sent, {totals['in_flight']} on their way")
+        if self.recorder:
+            found.step_digests, found.trail_digest = self.recorder.finish(self.post)
+        found.seconds = self.comm.bcast(time.perf_counter() - start)
+        found.result = self._result()
+        return found
+
+    def _is_over(self):
+        """Whether the measures are such that the run ends, by the word of rank 0. Collective."""
+        with together(self.comm):
+            values = {name: values[-1] for name, values in self.found.measures.items()}
+            try:
+                is_over = self.comm.rank == 0 and bool(self.until(values))
+            except Exception as error:
+                raise ProgramError(f"`until` failed: {type(error).__name__}: {error}") from error
+        return self.comm.bcast(is_over)
+
+    def _acts_alone(self):
+        return any(agent.acts_alone for agent in self.model.agents)
+
+    def _step(self, step):
+        """One step; what all ranks did: dict. Collective."""
+        model, post = self.model, self.post
+        self.is_there[:] = (model.joins <= step) & ~self.has_left
+        mail = post.open(step)
+        counts = np.zeros(7, np.int64)
+        error, outboxes = None, []
+        try:
+            counts[inbox.RECEIVER_LEFT] = post.drop_absent(self.is_there)
+            self._sort_and_limit(mail, counts, step)
+            counts[inbox.DELIVERED] = len(post.slots) - counts.sum()
+            outboxes = self._act(mail, step)
+        except Exception as failed:  # told on all ranks
+            error = failed
+        raise_together(self.comm, error)
+        if self.recorder:
+            with together(self.comm):
+                self.recorder.ended(post, step)
+        sent, asked = post.close(outboxes)
+        self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
+        post.deliver(asked, step)
+        self.has_left |= ~self.is_there & (model.joins <= step)
+        with together(self.comm):
+            not_done = self._not_done(step)
+            self._measure(step)
+        mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
+        total = np.zeros(len(mine), np.int64)
+        self.comm.Allreduce(np.array(mine, np.int64), total)
+        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), total.tolist(), strict=True))
+        self.sent += totals["sent"]
+        self.ended += totals["delivered"] + totals["dropped"]
+        if self.sent != self.ended + totals["in_flight"]:
+            error = ProgramError(
+                f"step {step}: {self.sent} messages were sent, but {self.ended} came or were dropped and "
+                f"{totals['in_flight']} are on their way"
+            )
+            raise_together(self.comm, error)  # of all ranks, since the sums are the same
+        if self.recorder:
+            self.recorder.count(post, totals["sent"])
+        if model.measures:
+            for name, value in self.totals.reduce(self.comm)[1].items():
+                self.found.measures[name].append(value)
+        self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
+        return totals
+
+    def _sort_and_limit(self, mail, counts, step):
+        model, post = self.model, self.post
+        chunks = _even(self.graph.n_owned, self.threads.n_threads)
+        sender = mail[0]["sender"]
+        self.threads.run(lambda lo, hi: inbox.sort_rows(post.ptr, post.slots, sender, lo, hi), chunks)
+        post.keep_as_sent(model.trace == "full" and any(agent.merges for agent in model.agents))
+        for agent, rows, loops in zip(model.agents, self.model.rows, model.loops, strict=True):
+            post.refuse_unread(agent, rows, model.reads(agent), step)
+            if agent.limits:
+                limits = model.limits_of(agent)
+                at = loops["limits"](rows, post.ptr, post.slots, mail, *limits, post.status, counts, 0, len(rows))
+                if at >= 0:
+                    raise ProgramError(
+                        f"step {step}: agent {self.graph.id[rows[at]]} ({agent.name}) gets more messages than its limit "
+                        f"of {', '.join(f'{v[0]} {k.name!r}' for k, v in agent.limits.items())}; "
+                        "a policy would say what to do"
+                    )
+
+    def _act(self, mail, step):
+        """All agents read and act: filled buffers, in the order of threads."""
+        model, filled = self.model, {}
+        for t, (agent, state, rows, loops) in enumerate(
+            zip(model.agents, model.states, model.rows, model.loops, strict=True)
+        ):
+
+            def some(lo, hi, t=t, agent=agent, state=state, rows=rows, acts=loops["acts"]):
+                made = []
+                while lo < hi:
+                    out, buffer = self.post.outbox(self.room, self.numbers, step)
+                    made.append((out, buffer))
+                    args = (rows, self.is_there, self.post.ptr, self.post.slots, mail, self.post.status, out)
+                    try:
+                        lo = acts(model.seen(state), *args, model.at_step(step), self.budget, self.room, lo, hi)
+                    except Exception as error:
+                        raise ProgramError(
+                            f"{self._where(agent, out, step)}: {type(error).__name__}: {error}"
+                        ) from error
+                    if out.at[outbox.STATUS] != outbox.FINE:
+                        wrong = WRONG[int(out.at[outbox.STATUS])].format(budget=self.budget)
+                        raise ProgramError(f"{self._where(agent, out, step)} {wrong}")
+                filled[t, hi] = made
+
+            self.threads.run(some, _even(len(rows), self.threads.n_threads))
+        return [one for key in sorted(filled) for one in filled[key]]
+
+    def _where(self, agent, out, step):
+        at, row = out.at, int(out.at[outbox.ROW])
+        text = f"step {step}: agent {self.graph.id[row]} ({agent.name})"
+        if at[outbox.OF_NUMBER] != outbox.NOWHERE:
+            text += f", reading message {at[outbox.OF_NUMBER]} of agent {at[outbox.OF_SENDER]},"
+        return text
+
+    def _not_done(self, step):
+        """Agents of this rank that are not done; with no goal at all 1."""
+        model, goals, n = self.model, 0, 0
+        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
+            if loops["goal"]:
+                goals += 1
+                n += loops["goal"](model.seen(state), rows, self.is_there, model.at_step(step), 0, len(rows))
+        return n if goals else 1
+
+    def _measure(self, step):
+        """Take in all agents of this rank."""
+        model, totals = self.model, self.totals
+        totals.clear()
+        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
+            for name, loop in loops["measures"].items():
+
+                def some(lo, hi, name=name, loop=loop, state=state, rows=rows):
+                    share = share_of(model.measures[name])
+                    loop(model.seen(state), rows, self.is_there, model.at_step(step), share, lo, hi)
+                    shares.append(share)
+
+                shares = []
+                self.threads.run(some, _even(len(rows), self.threads.n_threads))
+                for share in shares:
+                    totals.add(name, share)
+
+    def _result(self):
+        """States by vertex, those of other types 0. Collective."""
+        model, n = self.model, self.graph.n_owned
+        columns = {}
+        with together(self.comm):
+            for agent, state, rows in zip(model.agents, model.states, model.rows, strict=True):
+                for name, dtype in agent.state.items():
+                    column = columns.setdefault(name, np.zeros(n, dtype))
+                    if column.dtype != dtype:
+                        raise ProgramError(f"two agent types have {name!r} with different dtypes")
+                    column[rows] = state[name]
+        found, table = self.found, {"step": np.arange(self.found.steps)}
+        for name in found.counts[0] if found.counts else ():
+            table[name] = np.array([row[name] for row in found.counts])
+        found.measures = {name: np.array(values) for name, values in found.measures.items()}
+        return make_result(
+            self.graph,
+            "agents",
+            columns,
+            seconds={"run": found.seconds},
+            n_steps=found.steps,
+            converged=found.ended != "steps",
+            steps=table | {f"value_{name}": values for name, values in found.measures.items()},
+            values={name: values[-1].item() for name, values in found.measures.items() if len(values)},
+        )
+
+
+def _even(n, n_chunks):
+    """Ranges of about one size that cover [0, n): list of (lo, hi)."""
+    ends = [n * k // n_chunks for k in range(n_chunks + 1)]
+    return [(lo, hi) for lo, hi in zip(ends[:-1], ends[1:], strict=True) if lo < hi]
