@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # read by numba when it is first imported
-FUSED_FILES = ("jit.py", "dtypes.py", "random.py", "engine/bind.py")  # beside kernels/
+FUSED_FILES = ("jit.py", "dtypes.py", "hashing.py", "random.py", "engine/bind.py")  # beside kernels/
 
 
 def _library_key():

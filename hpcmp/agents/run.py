@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpcmp import jit
+from hpcmp import analysis, jit
 from hpcmp.agents import wrong
 from hpcmp.agents.post import Post
 from hpcmp.agents.record import Recorder
@@ -36,6 +36,7 @@ class Simulation:
     measures: dict = field(default_factory=dict)  # name -> values after each step
     step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
     trail_digest: str = ""  # SHA-256 of them
+    trail: object = None  # the folder of the records, if one was given
     result: object = None  # hpcmp.Result: state fields by vertex, digest
     seconds: float = 0.0
 
@@ -43,6 +44,13 @@ class Simulation:
     def digest(self):
         """SHA-256 of all states by id; the same on any ranks."""
         return self.result.digest
+
+    @property
+    def trace(self):
+        """The records that were kept, as `hpcmp.analysis.open` gives them; on any rank."""
+        if self.trail is None:
+            raise ProgramError("no records were kept; simulate(trail=folder, trace='headers' or 'full') keeps them")
+        return analysis.open(self.trail)
 
     def __getitem__(self, name):
         return self.result[name]
@@ -59,7 +67,7 @@ class Run:
         n = self.graph.n_owned
         self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
-        self.found = Simulation(model.graph, model.agents, states)
+        self.found = Simulation(model.graph, model.agents, states, trail=folder)
         self.room = max(2 * budget, 1 << 16)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}

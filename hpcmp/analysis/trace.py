@@ -24,6 +24,7 @@ from hpcmp.analysis.lookup import distinct, finder, one_key
 from hpcmp.errors import FormatError, GraphError
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import payload_rows
+from hpcmp.io.trail_segment import COLUMNS, PAYLOAD, read_columns, read_payload
 
 TIME = "time"  # a column where the trail was made from a log: the time of the step sent
 MANY_BYTES = 1 << 28  # of payload; up to so many, all are read for one message, which others then find
@@ -60,7 +61,7 @@ class Trail:
         a step may have come long before the rest."""
         if self._n_written == self.head["steps"]["sent"].sum():
             return None
-        sent = files.read_columns(self.path, self.head, ["step_sent"])["step_sent"]
+        sent = read_columns(self.path, self.head, ["step_sent"])["step_sent"]
         return sent <= self.head["last_step"]
 
     @property
@@ -96,12 +97,12 @@ class Trail:
         """A column by row: (n,). Local."""
         if name == TIME and self.has_time:
             return self.head["steps"][TIME][self["step_sent"] - self.head["first_step"]]
-        if name not in files.COLUMNS:
-            has = [*files.COLUMNS, *([TIME] if self.has_time else [])]
+        if name not in COLUMNS:
+            has = [*COLUMNS, *([TIME] if self.has_time else [])]
             raise GraphError(f"{name!r} is not a column of {self.path} (it has: {', '.join(has)})")
         return self._columns([name])[name]
 
-    def columns(self, names=tuple(files.COLUMNS)):
+    def columns(self, names=tuple(COLUMNS)):
         """Some columns, read together: dict of str to (n,). Local."""
         return self._columns(names)
 
@@ -201,10 +202,8 @@ class Trail:
         """Columns as they lie in the segments, one after the other; checked by themselves."""
         if not names:
             return {}
-        found = files.read_columns(self.path, self.head, names)
+        found = read_columns(self.path, self.head, names)
         for name in names:
-            if name == "payload_offset":  # into all payloads, one after the other
-                found[name] += np.repeat(self._payload_start, self.head["segments"]["n_records"])
             found[name] = found[name] if self._is_closed is None else found[name][self._is_closed]
             self._check_range(name, found[name])
         return found
@@ -214,8 +213,6 @@ class Trail:
             "type": (0, len(self.types)),
             "status": (0, len(files.STATUSES)),
             "step_sent": (self.head["first_step"], self.head["last_step"] + 1),
-            "payload_offset": (0, int(self.head["segments"]["payload_bytes"].sum()) + 1),
-            "payload_length": (0, files.MAX_TYPE_BYTES + 1),
             "number": (0, None),
             "step_delivered": (-1, None),
         }
@@ -298,7 +295,7 @@ class Trail:
     @cached_property
     def payload_bytes(self):
         """Bytes of all payloads: uint8; `payload_offset` points into them."""
-        return files.read_columns(self.path, self.head, [files.PAYLOAD])[files.PAYLOAD]
+        return read_columns(self.path, self.head, [PAYLOAD])[PAYLOAD]
 
     @property
     def _payload_start(self):
@@ -328,13 +325,6 @@ class Trail:
         rows = np.flatnonzero(chosen) if rows is None else np.asarray(rows)[chosen]
         if dtype.itemsize == 0:
             return rows, np.empty(len(rows), dtype)
-        wrong = np.flatnonzero(self["payload_length"][rows] != dtype.itemsize)
-        if len(wrong):
-            row = rows[wrong[0]]
-            raise FormatError(
-                f"{self.path}: message {self.called(row)} has {self['payload_length'][row]} bytes of payload, "
-                f"the type {name} has {dtype.itemsize}; the trail is damaged"
-            )
         taken = payload_rows(self.payload_bytes, self["payload_offset"][rows], dtype.itemsize)
         return rows, np.ascontiguousarray(taken).view(dtype)[:, 0]
 
@@ -354,9 +344,7 @@ class Trail:
         start, offset = self._payload_start, int(self["payload_offset"][row])
         k = int(np.searchsorted(start, offset, side="right")) - 1
         lo = offset - int(start[k])
-        taken = files.read_payload(self.path, self.head, k, lo, lo + dtype.itemsize) if dtype.itemsize else b""
-        if len(taken) != dtype.itemsize or self["payload_length"][row] != dtype.itemsize:
-            raise FormatError(f"{self.path}: the payload of message {self.called(row)} is damaged")
+        taken = read_payload(self.path, self.head, k, lo, lo + dtype.itemsize) if dtype.itemsize else b""
         return np.frombuffer(taken, dtype)[0] if dtype.itemsize else np.empty((), dtype)
 
     def message(self, row):
