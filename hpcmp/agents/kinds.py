@@ -119,6 +119,9 @@ class Agent:
         self.step_function = self.begin_function = self.goal_function = None
         self.acts_alone = False  # when no message is on its way
 
+    def __repr__(self):  # of no address: it may be part of a fingerprint
+        return f"Agent({self.name!r})"
+
     def on(self, kind, limit=None, policy="error"):
         """Decorator: function(me, msg, out, ctx) reads messages of a kind. Local.
 
