@@ -2,7 +2,8 @@
 
 `hash_sum` does not depend on the order of rows; `digest_blocks` and
 `combine_blocks` give the digest of rows in ascending id, over fixed blocks so
-that ranks can share the work.
+that ranks can share the work. `mix`, and the hash of a message, are arithmetic
+alone: the same functions for arrays, and for numba, word by word.
 """
 
 import hashlib
@@ -13,12 +14,16 @@ GRAPH_SEEDS = (1, 2)  # two sums of 64 bits each
 DIGEST_ROWS = 16_384  # rows of one block; part of the definition of a digest
 
 
-def mix64(x):
-    """Scramble 64-bit words (splitmix64's finaliser): uint64, shape of x. Local."""
-    x = np.asarray(x, np.uint64)
+def mix(x):
+    """Scramble a 64-bit word (splitmix64's finaliser), or an array of them. Local."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def mix64(x):
+    """Scramble 64-bit words: uint64, shape of x. Local."""
+    return mix(np.asarray(x, np.uint64))
 
 
 def hash_sum(columns, seed):
@@ -53,6 +58,56 @@ def words(column):
         piece = np.zeros((len(rows), 8), np.uint8)
         piece[:, : min(8, rows.shape[1] - at)] = rows[:, at : at + 8]
         yield piece.view(np.uint64)[:, 0]
+
+
+# ---------------------------------------------------------------- of a message
+
+LANES = np.uint64(0x243F6A8885A308D3), np.uint64(0x13198A2E03707344)  # two that differ: digits of pi
+FACTOR = np.uint64(0xD6E8FEB86659FD93)  # odd, its bits scattered
+HALF = np.uint64(32)
+TYPE_BITS, STATUS_BITS = np.uint64(32), np.uint64(48)  # places of these in the word of the length
+
+
+def fold(lane, word):
+    """Go on with one more word; no two words lead to the same. Local."""
+    lane = (lane ^ word) * FACTOR
+    return lane ^ (lane >> HALF)
+
+
+def message_lanes(times, name, receiver, cause, conversation, kind, status, length):
+    """Two lanes of the words of a message. Local.
+
+    With a payload it goes on by ``a, b = b, fold(a, word)`` for each of its words of 8 bytes, the last one filled up by
+    zeros.
+
+    Parameters
+    ----------
+    times, name, cause, conversation : pairs of uint64
+        Steps (sent, delivered); (sender, number) of the message, of what
+        caused it, and of the first of its conversation.
+    receiver, kind, status, length : uint64
+        The type's number is below 2**16, a status below 2**8, the bytes of
+        payload below 2**32.
+
+    Returns
+    -------
+    (uint64, uint64)
+    """
+    a, b = fold(LANES[0], times[0]), fold(LANES[1], times[1])
+    a, b = fold(a, name[0]), fold(b, name[1])
+    a, b = fold(a, receiver), fold(b, length | (kind << TYPE_BITS) | (status << STATUS_BITS))
+    a, b = fold(a, cause[0]), fold(b, cause[1])
+    return fold(a, conversation[0]), fold(b, conversation[1])
+
+
+def end_lanes(a, b):
+    """Hash of a message, two words of 64 bits; each pair of lanes has its own. Local."""
+    b = b + a * FACTOR
+    a = a + b * LANES[0]
+    return mix(a), mix(b)
+
+
+# ---------------------------------------------------------------- of graphs and results
 
 
 def graph_digest(graph, sums):

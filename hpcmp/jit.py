@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # read by numba when it is first imported
-FUSED_FILES = ("jit.py", "dtypes.py", "random.py", "engine/bind.py")  # beside kernels/
+FUSED_FILES = ("jit.py", "dtypes.py", "hashing.py", "random.py", "engine/bind.py")  # beside kernels/
 
 
 def _library_key():
@@ -88,20 +88,44 @@ def kernel(function, **flags):
     return dispatcher
 
 
-def kernel_if(compiled, function, **flags):
+def kernel_if(compiled, function):
     """``kernel(function)``, or the function itself for plain Python. Local."""
-    return kernel(function, **flags) if compiled else function
+    return kernel(function) if compiled else function
 
 
-def inlined(function):
+def lean_kernel_if(compiled, function):
+    """`kernel_if` without reference counts, where that can be. Local.
+
+    In a loop that hands bundles of arrays to functions which become part of it, numba counts references to each of
+    them for every call: measured, 20 times all the rest, and four times the compilation. Without counts nothing can be
+    allocated; a function that does is compiled with them.
+    """
+    if not compiled:
+        return function
+    chosen = [kernel(function, _nrt=False)]
+
+    def call(*args):
+        try:
+            return chosen[0](*args)
+        except numba.core.errors.NumbaError as error:
+            if "NRT required but not enabled" not in str(error):
+                raise
+            chosen[0] = kernel(function)
+            return chosen[0](*args)
+
+    return call
+
+
+def inlined(function, **options):
     """Mark a function that kernels call; plain Python stays callable. Local.
 
     It becomes part of the loop that calls it, however large: a call hands all
-    arrays over on the stack, which costs more than most messages.
+    arrays over on the stack, which costs more than most messages. ``options``
+    are numba's.
     """
     if function not in _INLINED:  # a second mark would be a second candidate for every call of it
         _INLINED.add(function)
-        register_jitable(error_model="numpy", forceinline=True)(function)
+        register_jitable(**{"error_model": "numpy", "forceinline": True, **options})(function)
     return function
 
 

@@ -7,17 +7,13 @@ arguments. Four rounds of splitmix64's finaliser over the four words.
 
 import numpy as np
 
+from hpcmp import hashing
 from hpcmp.jit import inlined, kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@inlined
-def mix(x):
-    """Scramble a 64-bit word (splitmix64's finaliser). Local."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+mix = inlined(hashing.mix)
 
 
 @inlined

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "engine": ENGINE,
     "algorithms": ENGINE | {""},
     "nn": ENGINE | {""},
-    "agents": ENGINE | {""},
+    "agents": ENGINE | {"analysis", ""},
     "analysis": BASE | {"io"},
     "cli": ENGINE | {"algorithms", "nn", "agents", "analysis", ""},
     "__main__": {"cli"},

@@ -4,6 +4,7 @@ import numpy as np
 
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
+from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
 
 TYPES = (
     ("query", np.dtype([("id", "i8")])),
@@ -66,16 +67,15 @@ def in_order(records):
 def columns_of(records, level="full"):
     """Columns and payload of records. Local."""
     payloads = [r["payload"] if level == "full" else b"" for r in records]
-    lengths = np.array([len(p) for p in payloads], np.int32)
     none = (0, -1)
     columns = {
-        name: np.array([r[name] for r in records], files.COLUMNS[name])
+        name: np.array([r[name] for r in records], STORED[name])
         for name in ("step_sent", "step_delivered", "sender", "number", "receiver", "type", "status")
     }
     for name, key in (("cause", "cause"), ("conversation", "conversation")):
         pairs = np.array([r[key] or none for r in records], np.int64).reshape(-1, 2)
         columns |= {f"{name}_sender": pairs[:, 0], f"{name}_number": pairs[:, 1]}
-    columns |= {"payload_offset": np.cumsum(lengths, dtype=np.int64) - lengths, "payload_length": lengths}
+    columns |= payload_places(columns["type"], payload_lengths(level, [dtype for _, dtype in TYPES]))
     return columns, np.frombuffer(b"".join(payloads), np.uint8)
 
 
@@ -100,13 +100,13 @@ def write(folder, records, n_steps, n_ranks=1, every=None, level="full", types=T
     """Write records as a trail of some ranks, in segments of so many steps: the folder. Local."""
     segments = []
     for rank in range(n_ranks):
-        writer = files.SegmentWriter(folder, rank)
+        writer = SegmentWriter(folder, rank)
         for lo in range(0, n_steps, every or n_steps):
             own = [r for r in records if r["sender"] // 10 % n_ranks == rank]
             own = [r for r in own if lo <= r["step_sent"] < lo + (every or n_steps)]
             for half in (own[: len(own) // 2], own[len(own) // 2 :]):
                 if half:
-                    writer.append(*columns_of(half, level))
+                    writer.append(len(half), *columns_of(half, level))
             segments.append(writer.close_segment())
     files.write_head(folder, head_of(records, n_steps, level, types, filter(None, segments), **more))
     return folder

@@ -6,12 +6,11 @@ in the order of their ids, so on one rank a block finds its messages in the orde
 
 import numpy as np
 
+from hpcmp.agents.near import neighbour_lists
 from hpcmp.comm import MAX_COUNT, alltoallv, owner_of, raise_together, together
 from hpcmp.dtypes import LID
 from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.graph import reversed_edges
-from hpcmp.kernels import chunks, inbox, outbox
-from hpcmp.kernels.access import record
+from hpcmp.kernels import chunks, inbox, outbox, places
 from hpcmp.memory import Pool
 
 WORD = 8  # bytes
@@ -51,15 +50,13 @@ class Post:
 
     def _neighbours(self):
         """Who hears whom, and where those agents are. Collective."""
-        graph, vertex = self.graph, self.model.vertex
-        turned = reversed_edges(graph) if graph.directed else graph
-        row = np.zeros(turned.n_local, LID)
-        row[vertex] = np.arange(len(vertex), dtype=LID)
-        turned.halo.forward(row)
-        scalars = {name: values for name, values in turned.edge_fields.items() if values.ndim == 1}
-        edges = record("Edge", tuple(scalars))(*scalars.values())
+        graph, row = self.graph, self.model.row
+        turned, ptr, heard_by, edges = neighbour_lists(graph, self.model.relations)
+        agent = np.zeros(turned.n_local, LID)
+        agent[row] = np.arange(len(row), dtype=LID)
+        turned.halo.forward(agent)
         ghost_rank = owner_of(graph.gid_bounds, turned.ghosts)
-        self.near = graph.id[vertex], vertex, row, ghost_rank, turned.in_ptr, turned.in_src, turned.id, edges
+        self.near = graph.id[row], row, agent, ghost_rank, turned.id, ptr, heard_by, edges
 
     def _lists(self):
         return np.zeros((self.n_writers, self.n_lists), np.uint32), np.zeros((self.n_writers, self.n_lists), np.uint64)
@@ -83,8 +80,7 @@ class Post:
         free[0, self.n_free[0, 0] : self.n_free[0, 0] + n_more] = np.arange(n, n_chunks)
         self.free = free
         self.n_free[0] += n_more
-        self.records = tuple(words.view(r) for r in self.model.records)
-        self.views = tuple(self.model.seen(records) for records in self.records)
+        self.views, self.merged = self.model.views(words), self.model.views(words, merges=True)
 
     def deal(self, writers, need):
         """Share free chunks out evenly, to each at least so many. Local."""
@@ -136,11 +132,11 @@ class Post:
         at[inbox.N_WORDS], at[inbox.IS_SORTED] = self.n_words, self.is_sorted
         ptr = np.empty((1 << self.block_bits) + 2, np.uint32)
         counts, tally = np.zeros(inbox.N_STATUS, np.int64), np.zeros((3, len(self.model.kinds)), np.int64)
-        into = inbox.Inbox(at, *self.reads, self.words, *self.scratch[s], ptr, counts, tally)
-        at = np.zeros(outbox.N_AT, np.int64)
-        at[outbox.STEP], at[outbox.RANK], at[outbox.N_BLOCKS] = step, self.comm.rank, self.n_blocks
-        at[outbox.BLOCK_BITS], at[outbox.ANY], at[outbox.BUDGET] = self.block_bits, self.any_receiver, self.budget
-        at[outbox.OF_NUMBER] = outbox.NOWHERE
+        into = inbox.Inbox(at, *self.reads, self.words, self.merged, *self.scratch[s], ptr, counts, tally)
+        at = np.zeros(places.N_AT, np.int64)
+        at[places.STEP], at[places.RANK], at[places.N_BLOCKS] = step, self.comm.rank, self.n_blocks
+        at[places.BLOCK_BITS], at[places.ANYBODY], at[places.BUDGET] = self.block_bits, self.any_receiver, self.budget
+        at[places.OF_NUMBER] = places.NOWHERE
         if self.any_receiver and len(self.asked[s]) < self.budget:
             self.asked[s] = np.empty(2 * self.budget, np.int64)
         return into, self._outbox(at, s)
@@ -154,10 +150,10 @@ class Post:
         self.deal(list(boxes), need)
         found = {}
         for s, (into, out) in boxes.items():
-            n_asked = int(out.at[outbox.ASKED])
+            n_asked = int(out.at[places.ASKED])
             if self.any_receiver and n_asked + self.budget > len(self.asked[s]):
                 self.asked[s] = np.concatenate((self.asked[s][:n_asked], np.empty(n_asked + self.budget, np.int64)))
-            found[s] = into._replace(words=self.words), self._outbox(out.at, s)
+            found[s] = into._replace(words=self.words, merged=self.merged), self._outbox(out.at, s)
         return found
 
     def deliver(self, boxes, error, step):
@@ -175,7 +171,7 @@ class Post:
         if self.comm.size > 1:
             self._exchange(error)
         chunks.count(*self.writes, self.link, self.counts)
-        n_later = sum(int(out.at[outbox.N_LATER]) for _, out in boxes)
+        n_later = sum(int(out.at[places.N_LATER]) for _, out in boxes)
         self.is_sorted = self.comm.size == 1 and not n_later and not self.any_receiver
 
     @property
@@ -214,7 +210,7 @@ class Post:
 
     def _look_up(self, boxes, step):
         """Give messages to receivers that are not near their addresses. Collective."""
-        ids = np.concatenate([out.asked[: out.at[outbox.ASKED]] for _, out in boxes] or [np.empty(0, np.int64)])
+        ids = np.concatenate([out.asked[: out.at[places.ASKED]] for _, out in boxes] or [np.empty(0, np.int64)])
         if not self.comm.allreduce(len(ids)):
             return
         addresses = self._addresses(ids)
@@ -224,7 +220,11 @@ class Post:
         head = words.view(self.model.records[0])
         error, wrong = None, np.flatnonzero(addresses < 0)
         if len(wrong):
-            error = self.unknown(head[wrong[0]], ids[wrong[0]], step, "does not exist")
+            m = head[wrong[0]]
+            error = ProgramError(
+                f"step {step}: agent {m['sender']} sends {self.model.kinds[m['kind']].title!r} (its message {m['number']}) "
+                f"to {ids[wrong[0]]}, which does not exist"
+            )
         raise_together(self.comm, error)
         head["to"] = addresses & int(chunks.ROW_MASK)
         rank = addresses >> int(chunks.ROW_BITS)
@@ -246,17 +246,6 @@ class Post:
         self.comm.Allreduce(MPI.IN_PLACE, found, MPI.MAX)
         first = sum(self.comm.allgather(len(ids))[: self.comm.rank])
         return found[first : first + len(ids)]
-
-    def unknown(self, m, id, step, why):
-        """The error of a message that goes nowhere. Local."""
-        kind = self.model.kinds[m["kind"]].name
-        return not_sent(step, m["sender"], kind, m["number"], id, why, self.any_receiver)
-
-
-def not_sent(step, sender, kind, number, id, why, any_receiver):
-    """The error of a message that goes nowhere. Local."""
-    more = "" if any_receiver else "; any_receiver=True allows every agent"
-    return ProgramError(f"step {step}: agent {sender} sends {kind!r} (its message {number}) to {id}, which {why}{more}")
 
 
 def _scratch(n):

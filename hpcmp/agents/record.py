@@ -9,8 +9,9 @@ import hashlib
 import numpy as np
 
 from hpcmp.comm import together
-from hpcmp.io import trail, trail_digest
+from hpcmp.io import trail, trail_segment
 from hpcmp.kernels import inbox
+from hpcmp.kernels.trail import Messages, add_sums
 
 ROWS = 1 << 21  # messages of all ranks between two heads
 
@@ -28,9 +29,9 @@ class Recorder:
 
     def __init__(self, model, folder, seed):
         self.model, self.comm, self.folder, self.seed = model, model.graph.comm, folder, seed
-        self.keeps_payload = model.trace == "full"
         self.payloads = [np.dtype(list(kind.dtypes.items())) for kind in model.kinds]
-        self.sums = np.zeros((0, len(trail.SEEDS)), np.uint64)  # of this rank, by step in which messages were sent
+        self.lengths = trail_segment.payload_lengths(model.trace, self.payloads)
+        self.sums = np.zeros((0, trail.N_SUMS), np.uint64)  # of this rank, by step in which messages were sent
         self.counts = []  # of this rank, by step: (COUNTS, kinds)
         self.segments, self.n_since, self.writer = [], 0, None
         if folder is not None:
@@ -39,7 +40,7 @@ class Recorder:
                     trail.clear(folder)
             self.comm.Barrier()
             with together(self.comm):
-                self.writer = trail.SegmentWriter(folder, self.comm.rank)
+                self.writer = trail_segment.SegmentWriter(folder, self.comm.rank)
             self._write_agents()
 
     def _write_agents(self):
@@ -72,35 +73,39 @@ class Recorder:
             "step_sent": head["sent"],
             "step_delivered": np.where(is_read, step, -1),
             "receiver": graph.id[head["to"] - graph.first_gid] if n else np.zeros(0, np.int64),
-            "type": head["kind"].astype(np.uint16),
-            "status": status.astype(np.uint8),
+            "type": head["kind"],
+            "status": status,
             "conversation_sender": head["root_sender"],
             "conversation_number": head["root_number"],
         }
         columns |= {name: head[name] for name in ("sender", "number", "cause_sender", "cause_number")}
-        columns["payload_offset"], columns["payload_length"], payload = self._payload(buffer, places, head["kind"])
+        columns = {name: np.ascontiguousarray(a, trail_segment.STORED[name]) for name, a in columns.items()}
+        places_of, payload = self._payload(buffer, places, columns["type"])
         n_steps = max(int(head["sent"].max(initial=-1)) + 1, len(self.sums))
         self.sums = np.concatenate((self.sums, np.zeros((n_steps - len(self.sums), self.sums.shape[1]), np.uint64)))
         if n:
             first = int(head["sent"].min())
-            self.sums[first:] += trail_digest.step_sums(columns, payload, first, n_steps - first)
-        if self.writer is not None:
-            self.writer.append(columns, payload)
+            add_sums(Messages(**columns, **places_of), payload, first, self.sums[first:])
+        if n and self.writer is not None:
+            narrow = {name: trail_segment.narrowed(a) for name, a in columns.items()}
+            self.writer.append(n, narrow, payload[: -trail_segment.SPARE])
 
     def _payload(self, buffer, places, kinds):
-        """(offsets, lengths, bytes) of payloads, one kind after the other."""
-        offset, length, parts, at = np.zeros(len(places), np.int64), np.zeros(len(places), np.int32), [], 0
-        for number, dtype in enumerate(self.payloads if self.keeps_payload else ()):
+        """Where payloads lie, and their bytes: in the order of records, and some to spare."""
+        found = trail_segment.payload_places(kinds, self.lengths)
+        n_bytes = int(found["payload_length"].sum(dtype=np.int64))
+        payload = np.zeros(n_bytes + trail_segment.SPARE, np.uint8)
+        for number, dtype in enumerate(self.payloads if n_bytes else ()):
             of = np.flatnonzero(kinds == number)
             if not len(of) or not dtype.itemsize:
                 continue
             rows, packed = buffer.view(self.model.records[number])[places[of]], np.empty(len(of), dtype)
             for name in dtype.names:
                 packed[name] = rows[name]
-            offset[of], length[of] = at + dtype.itemsize * np.arange(len(of)), dtype.itemsize
-            parts.append(packed.view(np.uint8))
-            at += packed.nbytes
-        return offset, length, np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+            payload[found["payload_offset"][of, None] + np.arange(dtype.itemsize)] = packed.view(np.uint8).reshape(
+                len(of), dtype.itemsize
+            )
+        return found, payload
 
     def count(self, post, n_all):
         """Count a step's messages by kind; write a part when it is large. Collective."""
@@ -137,7 +142,7 @@ class Recorder:
     def _close(self, n_closed):
         """Close segments and write a head of so many steps; sums of digests over all ranks. Collective."""
         n = len(self.counts)
-        sums = np.zeros((n, len(trail.SEEDS)), np.uint64)
+        sums = np.zeros((n, trail.N_SUMS), np.uint64)
         sums[: len(self.sums)] = self.sums
         total, counts = np.empty_like(sums.view(np.int64)), np.array(self.counts, np.int64)
         self.comm.Allreduce(sums.view(np.int64), total)
@@ -152,6 +157,7 @@ class Recorder:
         head = {
             "level": self.model.trace,
             "message_types": [(k.name, d) for k, d in zip(self.model.kinds, self.payloads, strict=True)],
+            "relations": [k.relation for k in self.model.kinds],
             "agent_types": [agent.name for agent in self.model.agents],
             "seed": self.seed,
             "first_step": 0,

@@ -6,27 +6,21 @@ one sum. Nothing depends on how agents are shared among ranks and threads: a mes
 sender's own numbering.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpcmp import jit
-from hpcmp.agents.post import Post, not_sent
+from hpcmp import analysis, jit
+from hpcmp.agents import wrong
+from hpcmp.agents.post import Post
 from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
-from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.kernels import inbox, outbox
-from hpcmp.kernels.records import MOST
-
-WRONG = {
-    outbox.OVER_BUDGET: "sends more than {budget} messages in one step; `budget` allows more",
-    outbox.OVER_NUMBER: f"has sent {MOST} messages, the most that can be numbered",
-    outbox.BAD_DELAY: "sends a message that would be read before the next step: a delay is at least 1",
-    outbox.TOO_LATE: f"sends a message that would be read after step {MOST}, the last there can be",
-}
+from hpcmp.errors import ProgramError
+from hpcmp.kernels import inbox, places
 
 
 @dataclass
@@ -42,6 +36,7 @@ class Simulation:
     measures: dict = field(default_factory=dict)  # name -> values after each step
     step_digests: list = field(default_factory=list)  # of the messages that were sent in a step, with a trace
     trail_digest: str = ""  # SHA-256 of them
+    trail: object = None  # the folder of the records, if one was given
     result: object = None  # hpcmp.Result: state fields by vertex, digest
     seconds: float = 0.0
 
@@ -49,6 +44,13 @@ class Simulation:
     def digest(self):
         """SHA-256 of all states by id; the same on any ranks."""
         return self.result.digest
+
+    @property
+    def trace(self):
+        """The records that were kept, as `hpcmp.analysis.open` gives them; on any rank."""
+        if self.trail is None:
+            raise ProgramError("no records were kept; simulate(trail=folder, trace='headers' or 'full') keeps them")
+        return analysis.open(self.trail)
 
     def __getitem__(self, name):
         return self.result[name]
@@ -63,7 +65,7 @@ class Run:
         self.post = Post(model, any_receiver, budget, self.threads.n_threads)
         self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
-        self.found = Simulation(model.graph, model.agents, states)
+        self.found = Simulation(model.graph, model.agents, states, trail=folder)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
@@ -74,15 +76,15 @@ class Run:
         start = said = time.perf_counter()
         model, found = self.model, self.found
         with together(self.comm):
-            for begin, state in zip(model.begins, model.states, strict=True):
+            for agent, begin, state in zip(model.agents, model.begins, model.states, strict=True):
                 if begin:
-                    begin(model.seen(state), model.at_step(-1), 0, len(state))
+                    with self._named(agent, state, "begin") as at:
+                        begin(model.seen(state), at, model.at_step(-1), 0, len(state))
         for step in range(steps):
             try:
-                with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
-                    totals = self._step(step)
-            except HpcmpError as error:
-                if self.recorder and error.agreed:  # of all ranks
+                totals = self._step(step)
+            except Exception as error:
+                if self.recorder and getattr(error, "agreed", False):  # of all ranks
                     self.recorder.stop(self.post)
                 raise
             found.steps = step + 1
@@ -120,12 +122,10 @@ class Run:
         error, boxes = None, []
         try:
             boxes = self._act(step)
+            self._measure(step)
         except Exception as failed:  # told on all ranks
             error = failed
         post.deliver(boxes, error, step)
-        if model.measures:
-            with together(self.comm):
-                self._measure(step)
         totals = self._totals(boxes, step)
         if model.measures:
             for name, value in self.totals.reduce(self.comm)[1].items():
@@ -135,33 +135,31 @@ class Run:
     def _act(self, step):
         """All agents read and act: (inbox, outbox) of each segment of blocks."""
         model, post, ctx = self.model, self.post, self.model.at_step(step)
-        segments = post.open()
-        boxes = {s: post.boxes(s, blocks, step) for s, blocks in enumerate(segments)}
-        states, open_boxes = tuple(model.seen(state) for state in model.states), dict(boxes)
-        while open_boxes:
+        states = tuple(model.seen(state) for state in model.states)
+        boxes = {s: post.boxes(s, blocks, step) for s, blocks in enumerate(post.open())}
+        waiting = dict(boxes)
+        while waiting:
             done = []
 
-            def some(s, end, todo=open_boxes, done=done):
-                into, out = todo[s]
-                try:
+            def some(s, end, waiting=waiting, done=done):
+                into, out = waiting[s]
+                with wrong.named(model.agents, lambda: wrong.who(model, step, out.at)):
                     is_done = model.step(states, model.table, into, out, ctx)
-                except Exception as error:
-                    raise ProgramError(f"{self._where(out, step)}: {type(error).__name__}: {error}") from error
-                if out.at[outbox.STATUS] != outbox.FINE:
-                    raise self._refused(out, step)
+                if out.at[places.STATUS] != places.FINE:
+                    raise wrong.told(model, step, out.at, self.budget)
                 if is_done:
                     done.append(s)
 
-            self.threads.run(some, [(s, s + 1) for s in open_boxes])
-            open_boxes = {s: both for s, both in open_boxes.items() if s not in done}
-            if open_boxes:
-                open_boxes = post.more_room(open_boxes)
-                boxes |= open_boxes
+            self.threads.run(some, [(s, s + 1) for s in waiting])
+            waiting = {s: both for s, both in waiting.items() if s not in done}
+            if waiting:
+                waiting = post.more_room(waiting)
+                boxes |= waiting
         return list(boxes.values())
 
     def _totals(self, boxes, step):
-        """Counts of a step over all ranks, after a check that no message is lost: dict. Collective."""
-        sent = sum(int(out.at[outbox.N_SENT]) for _, out in boxes)
+        """Counts of a step over all ranks, after a look that no message is lost: dict. Collective."""
+        sent = sum(int(out.at[places.N_SENT]) for _, out in boxes)
         due = sum(int(into.at[inbox.N_DUE]) for into, _ in boxes)
         dropped = sum(int(into.counts.sum()) for into, _ in boxes)
         has_goals = any(agent.goal_function for agent in self.model.agents)
@@ -181,48 +179,26 @@ class Run:
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
-    def _agent_of(self, out):
-        """The agent whose turn it is, as errors name it."""
-        table, row = self.model.table, int(out.at[outbox.ROW])
-        return self.model.agents[table.type[row]]
-
-    def _where(self, out, step):
-        at = out.at
-        text = f"step {step}: agent {at[outbox.ID]} ({self._agent_of(out).name})"
-        if at[outbox.OF_NUMBER] != outbox.NOWHERE:
-            text += f", reading message {at[outbox.OF_NUMBER]} of agent {at[outbox.OF_SENDER]},"
-        return text
-
-    def _refused(self, out, step):
-        """The error of what a status says."""
-        at, agent = out.at, self._agent_of(out)
-        status, kind = int(at[outbox.STATUS]), self.model.kinds[int(at[outbox.ASKED_KIND])].name
-        if status == outbox.NOT_NEAR:
-            why = "is neither a neighbour nor the sender"
-            return not_sent(step, at[outbox.ID], kind, at[outbox.NUMBER], at[outbox.ASKED_ID], why, False)
-        if status == outbox.UNREAD:
-            return ProgramError(
-                f"step {step}: agent {at[outbox.ID]} ({agent.name}) reads no message {kind!r}, which agent "
-                f"{at[outbox.OF_SENDER]} sent it (its message {at[outbox.OF_NUMBER]})"
-            )
-        if status == outbox.OVER_LIMIT:
-            limits = ", ".join(f"{v[0]} {k.name!r}" for k, v in agent.limits.items())
-            return ProgramError(
-                f"step {step}: agent {at[outbox.ID]} ({agent.name}) gets more messages than its limit of {limits}; "
-                "a policy would say what to do"
-            )
-        return ProgramError(f"{self._where(out, step)} {WRONG[status].format(budget=self.budget)}")
+    @contextlib.contextmanager
+    def _named(self, agent, state, what):
+        """Where a loop keeps the place of the agent at hand; what its function raises is told with it."""
+        at = np.full(1, -1, np.int64)
+        with wrong.named((agent,), lambda: f"{what} of agent {state['id'][at[0]]} ({agent.name})"):
+            yield at
 
     def _measure(self, step):
         """Take in all agents of this rank."""
         model, totals = self.model, self.totals
         totals.clear()
-        for loops, state, rows in zip(model.measure_loops, model.states, model.rows, strict=True):
+        for agent, loops, state, rows in zip(
+            model.agents, model.measure_loops, model.states, model.places, strict=True
+        ):
             for name, loop in loops.items():
 
-                def some(lo, hi, name=name, loop=loop, state=state, rows=rows):
+                def some(lo, hi, agent=agent, name=name, loop=loop, state=state, rows=rows):
                     share = share_of(model.measures[name])
-                    loop(model.seen(state), rows, model.table.is_there, model.at_step(step), share, lo, hi)
+                    with self._named(agent, state, f"step {step}, measure {name!r}") as at:
+                        loop(model.seen(state), rows, model.table.is_there, at, model.at_step(step), share, lo, hi)
                     shares.append(share)
 
                 shares = []
@@ -235,12 +211,9 @@ class Run:
         model, n = self.model, self.graph.n_owned
         columns = {}
         with together(self.comm):
-            for agent, state, rows in zip(model.agents, model.states, model.rows, strict=True):
+            for agent, state, places_of in zip(model.agents, model.states, model.places, strict=True):
                 for name, dtype in agent.state.items():
-                    column = columns.setdefault(name, np.zeros(n, dtype))
-                    if column.dtype != dtype:
-                        raise ProgramError(f"two agent types have {name!r} with different dtypes")
-                    column[model.vertex[rows]] = state[name]
+                    columns.setdefault(name, np.zeros(n, dtype))[model.row[places_of]] = state[name]
         found, table = self.found, {"step": np.arange(self.found.steps)}
         for name in found.counts[0] if found.counts else ():
             table[name] = np.array([row[name] for row in found.counts])

@@ -123,9 +123,7 @@ def repeats(trail):
     if trail.level != "full":
         raise GraphError(f"{trail.path} has headers only; repeats are told by payloads, kept at the level full")
     kind = trail.columns(("type", "payload_offset", "payload_length"))
-    hashes = [
-        hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes, seed) for seed in files.SEEDS
-    ]
+    hashes = hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes)
     keys = [*hashes, kind["type"], trail.receiver, trail.sender]
     order = np.lexsort(keys)  # stable: of equals, the first sent comes first
     new = np.ones(len(order), np.bool_)

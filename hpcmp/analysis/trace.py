@@ -24,6 +24,7 @@ from hpcmp.analysis.lookup import distinct, finder, one_key
 from hpcmp.errors import FormatError, GraphError
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import payload_rows
+from hpcmp.io.trail_segment import COLUMNS, PAYLOAD, read_columns, read_payload
 
 TIME = "time"  # a column where the trail was made from a log: the time of the step sent
 MANY_BYTES = 1 << 28  # of payload; up to so many, all are read for one message, which others then find
@@ -48,7 +49,20 @@ class Trail:
 
     @property
     def n(self):
+        return self._n_written if self._is_closed is None else int(self._is_closed.sum())
+
+    @property
+    def _n_written(self):
         return int(self.head["segments"]["n_records"].sum())
+
+    @cached_property
+    def _is_closed(self):
+        """Which records are of closed steps; None: all. Others are there where a run came to no end: some messages of
+        a step may have come long before the rest."""
+        if self._n_written == self.head["steps"]["sent"].sum():
+            return None
+        sent = read_columns(self.path, self.head, ["step_sent"])["step_sent"]
+        return sent <= self.head["last_step"]
 
     @property
     def level(self):
@@ -61,18 +75,21 @@ class Trail:
 
     @property
     def types(self):
-        """Names of the message types."""
-        return tuple(name for name, _ in self.head["message_types"])
+        """Message types: names, with the relation of those that are bound to one."""
+        names = (name for name, _ in self.head["message_types"])
+        return tuple(map(files.type_title, names, self.head["relations"]))
 
     @property
     def has_time(self):
         return TIME in self.head["steps"]
 
     def type_number(self, name):
-        """Place of a message type among the types. Local."""
-        if name not in self.types:
-            raise GraphError(f"{name!r} is no message type of {self.path} (it has: {', '.join(self.types) or 'none'})")
-        return self.types.index(name)
+        """Place of a message type among the types, by name or title. Local."""
+        named = [k for k, (plain, _) in enumerate(self.head["message_types"]) if plain == name]
+        if name not in self.types and len(named) != 1:
+            what = "no message type" if not named else "several message types"
+            raise GraphError(f"{name!r} is {what} of {self.path} (it has: {', '.join(self.types) or 'none'})")
+        return self.types.index(name) if name in self.types else named[0]
 
     # ------------------------------------------------------------ columns
 
@@ -80,12 +97,12 @@ class Trail:
         """A column by row: (n,). Local."""
         if name == TIME and self.has_time:
             return self.head["steps"][TIME][self["step_sent"] - self.head["first_step"]]
-        if name not in files.COLUMNS:
-            has = [*files.COLUMNS, *([TIME] if self.has_time else [])]
+        if name not in COLUMNS:
+            has = [*COLUMNS, *([TIME] if self.has_time else [])]
             raise GraphError(f"{name!r} is not a column of {self.path} (it has: {', '.join(has)})")
         return self._columns([name])[name]
 
-    def columns(self, names=tuple(files.COLUMNS)):
+    def columns(self, names=tuple(COLUMNS)):
         """Some columns, read together: dict of str to (n,). Local."""
         return self._columns(names)
 
@@ -185,10 +202,9 @@ class Trail:
         """Columns as they lie in the segments, one after the other; checked by themselves."""
         if not names:
             return {}
-        found = files.read_columns(self.path, self.head, names)
+        found = read_columns(self.path, self.head, names)
         for name in names:
-            if name == "payload_offset":  # into all payloads, one after the other
-                found[name] += np.repeat(self._payload_start, self.head["segments"]["n_records"])
+            found[name] = found[name] if self._is_closed is None else found[name][self._is_closed]
             self._check_range(name, found[name])
         return found
 
@@ -197,8 +213,6 @@ class Trail:
             "type": (0, len(self.types)),
             "status": (0, len(files.STATUSES)),
             "step_sent": (self.head["first_step"], self.head["last_step"] + 1),
-            "payload_offset": (0, int(self.head["segments"]["payload_bytes"].sum()) + 1),
-            "payload_length": (0, files.MAX_TYPE_BYTES + 1),
             "number": (0, None),
             "step_delivered": (-1, None),
         }
@@ -281,7 +295,7 @@ class Trail:
     @cached_property
     def payload_bytes(self):
         """Bytes of all payloads: uint8; `payload_offset` points into them."""
-        return files.read_columns(self.path, self.head, [files.PAYLOAD])[files.PAYLOAD]
+        return read_columns(self.path, self.head, [PAYLOAD])[PAYLOAD]
 
     @property
     def _payload_start(self):
@@ -311,13 +325,6 @@ class Trail:
         rows = np.flatnonzero(chosen) if rows is None else np.asarray(rows)[chosen]
         if dtype.itemsize == 0:
             return rows, np.empty(len(rows), dtype)
-        wrong = np.flatnonzero(self["payload_length"][rows] != dtype.itemsize)
-        if len(wrong):
-            row = rows[wrong[0]]
-            raise FormatError(
-                f"{self.path}: message {self.called(row)} has {self['payload_length'][row]} bytes of payload, "
-                f"the type {name} has {dtype.itemsize}; the trail is damaged"
-            )
         taken = payload_rows(self.payload_bytes, self["payload_offset"][rows], dtype.itemsize)
         return rows, np.ascontiguousarray(taken).view(dtype)[:, 0]
 
@@ -337,9 +344,7 @@ class Trail:
         start, offset = self._payload_start, int(self["payload_offset"][row])
         k = int(np.searchsorted(start, offset, side="right")) - 1
         lo = offset - int(start[k])
-        taken = files.read_payload(self.path, self.head, k, lo, lo + dtype.itemsize) if dtype.itemsize else b""
-        if len(taken) != dtype.itemsize or self["payload_length"][row] != dtype.itemsize:
-            raise FormatError(f"{self.path}: the payload of message {self.called(row)} is damaged")
+        taken = read_payload(self.path, self.head, k, lo, lo + dtype.itemsize) if dtype.itemsize else b""
         return np.frombuffer(taken, dtype)[0] if dtype.itemsize else np.empty((), dtype)
 
     def message(self, row):
@@ -376,7 +381,10 @@ class Trail:
             "records": self.n,
             "first_step": self.steps[0],
             "last_step": self.steps[1],
-            "message_types": {name: str(np.lib.format.dtype_to_descr(d)) for name, d in self.head["message_types"]},
+            "message_types": {
+                name: str(np.lib.format.dtype_to_descr(dtype))
+                for name, (_, dtype) in zip(self.types, self.head["message_types"], strict=True)
+            },
             "agent_types": self.head["agent_types"],
             "messages": totals,
             "segments": len(segments["rank"]),

@@ -7,8 +7,10 @@ import numpy as np
 from hpcmp.analysis.trace import ORDERED
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import hash_payloads
+from hpcmp.io.trail_segment import STORED
 
-SHOWN = tuple(name for name in files.HASHED if name != "payload_length")
+SHOWN = tuple(STORED)
+PAYLOAD_HASHES = ("payload 0", "payload 1")
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ def _keys(trail, last):
     kept["step_delivered"] = np.where(late, -1, kept["step_delivered"])
     kept["status"] = np.where(late, files.IN_FLIGHT, kept["status"])
     if trail.level == "full":
-        for seed in files.SEEDS:
-            offset, length = columns["payload_offset"][:n], columns["payload_length"][:n]
-            kept[f"payload {seed}"] = hash_payloads(offset, length, trail.payload_bytes, seed)
+        offset, length = columns["payload_offset"][:n], columns["payload_length"][:n]
+        hashes = hash_payloads(offset, length, trail.payload_bytes)
+        kept |= dict(zip(PAYLOAD_HASHES, hashes, strict=True))
     return kept
 
 
@@ -80,6 +82,6 @@ def _columns(a, b, row, sides):
             found[name] = (files.STATUSES[x], files.STATUSES[y]) if name == "status" else (x, y)
     if a.level == b.level == "full":
         pairs = [trail.payload(row) for trail in (a, b)]
-        if any(sides[0][f"payload {seed}"][row] != sides[1][f"payload {seed}"][row] for seed in files.SEEDS):
+        if any(sides[0][name][row] != sides[1][name][row] for name in PAYLOAD_HASHES):
             found["payload"] = tuple(pairs)
     return found

@@ -250,4 +250,16 @@ def _xml(value):
     return escape("".join(c if c >= " " or c in "\t\n\r" else "?" for c in str(value)))
 
 
-FORMATS = {"chrome": chrome, "otel": otel, "ocel": ocel, "dot": dot, "graphml": graphml}
+# ---------------------------------------------------------------- the graph of who wrote to whom
+
+
+def edges(trail, rows):
+    """Ids of sender and receiver and how many messages, for `hpcmp convert`. Local."""
+    n = max(len(trail.agents), 1)
+    pairs, counts = np.unique(trail.sender[rows] * n + trail.receiver[rows], return_counts=True)
+    yield "src\tdst\tcount\n"
+    for src, dst, count in zip(trail.agents[pairs // n], trail.agents[pairs % n], counts, strict=True):
+        yield f"{src}\t{dst}\t{count}\n"
+
+
+FORMATS = {"chrome": chrome, "otel": otel, "ocel": ocel, "dot": dot, "graphml": graphml, "edges": edges}

@@ -137,7 +137,7 @@ def _reach(parser):
 def _export(parser):
     from hpcmp.cli.output import add_output
 
-    parser.add_argument("--format", required=True, choices=("chrome", "otel", "ocel", "dot", "graphml"))
+    parser.add_argument("--format", required=True, choices=("chrome", "otel", "ocel", "dot", "graphml", "edges"))
     _choice(parser)
     _place(parser, "only the cone of ")
     add_output(parser, "file to write (default: standard output)", metavar="OUT")
@@ -146,7 +146,9 @@ def _export(parser):
 def _report(parser):
     from hpcmp.cli.output import add_output
 
-    parser.add_argument("--top", type=int, default=40, metavar="K", help="agents drawn (default: 40)")
+    parser.add_argument(
+        "--top", type=int, default=2000, metavar="K", help="agents drawn and listed (default and most: 2000)"
+    )
     add_output(parser, "page to write", metavar="OUT", required=True)
 
 
@@ -228,10 +230,12 @@ QUESTIONS = {
         _reach,
     ),
     "export": (
-        "write a timeline (chrome), spans (otel), an event log (ocel), or causes as a graph (dot, graphml)",
+        "write a timeline (chrome), spans (otel), an event log (ocel), causes as a graph (dot, graphml), or who wrote to "
+        "whom how often (edges)",
         (
             "hpcmp trace export trail --format chrome --steps 0:100 -o timeline.json",
             "hpcmp trace export trail --format dot --message 17:3 --by cause -o why.dot",
+            "hpcmp trace export trail --format edges -o who.tsv",
         ),
         _export,
     ),

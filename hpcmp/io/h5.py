@@ -20,6 +20,7 @@ CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
 TRAIL, SEGMENT = "hpcmp-trail", "hpcmp-trail-segment"  # of the messages of agents; TRAIL is the head of a folder
 TRAIL_AGENTS, TRAIL_TIMING = "hpcmp-trail-agents", "hpcmp-trail-timing"
 VERSION = 1
+TRAIL_VERSION = 2  # of heads and segments: columns in the fewest bytes
 FORMATS = (GRAPH, RESULT, CHECKPOINT, HISTORY, TRAIL, SEGMENT, TRAIL_AGENTS, TRAIL_TIMING)
 
 ID, ORDER, NAME = "id", "order", "name"
@@ -27,6 +28,11 @@ VERTICES, EDGES, PARTS, RELATIONS = "vertices", "in_edges", "parts", "relations"
 STEPS, RANKS = "steps", "ranks"
 CATEGORIES = "categories"  # attribute of a vertex field: the texts its codes stand for
 MAX_PACKING = 1032  # deflate makes data at most so much smaller (zlib's technical notes)
+
+
+def version_of(kind):
+    """Version of a kind of file that is written and read. Local."""
+    return TRAIL_VERSION if kind in (TRAIL, SEGMENT) else VERSION
 
 
 @contextlib.contextmanager
@@ -235,8 +241,8 @@ def _check_format(handle, path, expect):
     if said not in expect:
         raise FormatError(f"{path} is a {said} file; {' or '.join(expect)} is needed")
     version = attribute(handle, "version", int, path=path)
-    if version != VERSION:
-        raise FormatError(f"{path} has version {version} of {said}, this hpcmp reads version {VERSION}")
+    if version != version_of(said):
+        raise FormatError(f"{path} has version {version} of {said}, this hpcmp reads version {version_of(said)}")
 
 
 def _refuse_links(holder, leaf, name, path):

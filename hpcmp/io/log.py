@@ -24,6 +24,7 @@ from hpcmp.io import h5
 from hpcmp.io import trail as files
 from hpcmp.io.text import GZIP_MAGIC, reading
 from hpcmp.io.trail_digest import step_sums
+from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
 
 ROLES = ("sender", "receiver", "time", "type", "id", "cause")
 NEEDED = ROLES[:3]
@@ -93,12 +94,11 @@ def import_log(path, folder, columns, separator=None):
         "type": kind, "cause_sender": np.where(cause < n, sender[cause - (cause == n)], 0),
         "cause_number": np.where(cause < n, number[cause - (cause == n)], -1),
         "conversation_sender": sender[root], "conversation_number": number[root],
-        "status": np.zeros(n), "payload_offset": np.arange(n) * dtype.itemsize, "payload_length": np.full(n, dtype.itemsize),
+        "status": np.zeros(n),
     }  # fmt: skip
     order = np.lexsort((number, sender, step))
-    found = {name: found[name][order].astype(kind_of) for name, kind_of in files.COLUMNS.items()}
+    found = {name: found[name][order].astype(kind_of) for name, kind_of in STORED.items()}
     payload = payload[order].view(np.uint8).reshape(-1) if dtype.itemsize else np.empty(0, np.uint8)
-    found["payload_offset"] = np.arange(n) * dtype.itemsize
     _write(folder, log, found, payload, distinct, [(str(name), dtype) for name in types], names)
     return {
         "records": n,
@@ -111,13 +111,15 @@ def import_log(path, folder, columns, separator=None):
 
 def _write(folder, log, found, payload, times, types, names):
     files.clear(folder)
-    writer = files.SegmentWriter(folder, 0)
-    writer.append(found, payload)
+    writer = SegmentWriter(folder, 0)
+    writer.append(len(found["sender"]), found, payload)
     n_steps, n_types = len(times) + 1, len(types)  # one more, in which the last are delivered
     sent = np.bincount(found["step_sent"] * n_types + found["type"], minlength=n_steps * n_types)
     sent = sent.reshape(n_steps, n_types)
+    level = "full" if types[0][1].itemsize else "headers"
+    places = payload_places(found["type"], payload_lengths(level, [dtype for _, dtype in types]))
     steps = {
-        "digest": step_sums(found, payload, 0, n_steps),
+        "digest": step_sums(found | places, payload, 0, n_steps),
         "sent": sent,
         "delivered": np.concatenate((np.zeros((1, n_types), np.int64), sent[:-1])),
         "dropped": np.zeros_like(sent),
@@ -127,7 +129,7 @@ def _write(folder, log, found, payload, times, types, names):
     if names is not None:
         files.write_agents(folder, np.arange(len(names)), names=names)
     head = {
-        "level": "full" if types[0][1].itemsize else "headers",
+        "level": level,
         "message_types": types,
         "agent_types": [],
         "first_step": 0,

@@ -12,17 +12,15 @@ of its head. Needs neither MPI nor numba; every rank writes its own segments,
 rank 0 the rest.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io import h5
 from hpcmp.io.provenance import provenance
+from hpcmp.io.trail_segment import TABLE, check_sizes, make_folder, refuse_link, write_file
 
 HEAD, AGENTS, TIMING = "trail.h5", "agents.h5", "timing.h5"
 LEVELS = ("headers", "full")  # full: with payloads
@@ -37,101 +35,14 @@ STATUSES = (
     "expired",
 )
 DELIVERED, IN_FLIGHT = 0, 1  # all others count as dropped
-COLUMNS = {
-    "step_sent": np.dtype(np.int64),
-    "step_delivered": np.dtype(np.int64),  # -1: never
-    "sender": np.dtype(np.int64),
-    "number": np.dtype(np.int64),  # the sender's sequence number; (sender, number) names a message
-    "receiver": np.dtype(np.int64),
-    "type": np.dtype(np.uint16),  # place in the message types of the head
-    "cause_sender": np.dtype(np.int64),
-    "cause_number": np.dtype(np.int64),  # -1: no cause
-    "conversation_sender": np.dtype(np.int64),  # the message that began the conversation
-    "conversation_number": np.dtype(np.int64),
-    "status": np.dtype(np.uint8),  # place in STATUSES
-    "payload_offset": np.dtype(np.int64),  # into the payload of its segment
-    "payload_length": np.dtype(np.int32),  # bytes
-}
-HASHED = tuple(name for name in COLUMNS if name != "payload_offset")  # where bytes lie depends on ranks
 COUNTS = ("sent", "delivered", "dropped", "in_flight")  # of a step, by type
-SEEDS = (1, 2)  # two sums of 64 bits each
+N_SUMS = 2  # of 64 bits each, the digest of a step
 MAX_TYPE_BYTES = 1 << 20  # of one payload
-PAYLOAD = "payload"
-SEGMENT_COLUMNS = ("first_step", "rank", "n_records", "payload_bytes")
 
 
-class SegmentWriter:
-    """Records of one rank, kept until a segment is closed.
-
-    Parameters
-    ----------
-    folder : path
-        Of the trail; made if it is missing.
-    rank : int
-    """
-
-    def __init__(self, folder, rank):
-        self.folder, self.rank = Path(folder), int(rank)
-        self._begin()
-        _make_folder(self.folder)
-
-    def _begin(self):
-        self._parts, self._payload, self._payload_bytes = [], [], 0
-
-    def append(self, columns, payload=None):
-        """Keep records; arrays are copied. Local.
-
-        Parameters
-        ----------
-        columns : dict of str to (n,) array
-            `COLUMNS`. ``payload_offset`` counts from the start of
-            ``payload``, and is moved to where it lies in the segment.
-        payload : uint8 array, optional
-        """
-        n = len(columns["step_sent"])
-        part = {name: np.array(columns[name], dtype) for name, dtype in COLUMNS.items()}
-        if any(a.shape != (n,) for a in part.values()):
-            raise FormatError(f"columns of records have different lengths; each must have {n} rows")
-        part["payload_offset"] += self._payload_bytes
-        self._parts.append(part)
-        if payload is not None and len(payload):
-            self._payload.append(np.array(payload, np.uint8))
-            self._payload_bytes += len(payload)
-
-    def close_segment(self):
-        """Write what was kept as a segment file. Local.
-
-        Returns
-        -------
-        dict or None
-            What the head lists of it: ``first_step, rank, n_records,
-            payload_bytes``. None where no record was kept: then there is no
-            file.
-
-        Raises
-        ------
-        FileError
-            It cannot be written, or such a segment exists.
-        """
-        if not any(len(part["step_sent"]) for part in self._parts):
-            self._begin()
-            return None
-        columns = {name: np.concatenate([part[name] for part in self._parts]) for name in COLUMNS}
-        payload = np.concatenate([np.empty(0, np.uint8), *self._payload])
-        first = int(columns["step_sent"].min())
-        path = self.folder / segment_name(first, self.rank)
-        while path.exists():  # a message that waited long may be older than a segment closed before
-            first += 1
-            path = self.folder / segment_name(first, self.rank)
-        attrs = {"first_step": first, "rank": self.rank}
-        _write(path, h5.SEGMENT, attrs, {**columns, PAYLOAD: payload})
-        self._begin()
-        return attrs | {"n_records": len(columns["step_sent"]), "payload_bytes": len(payload)}
-
-
-def segment_name(first_step, rank):
-    """Name of a segment file. Local."""
-    return f"segment-{first_step:08d}-{rank:05d}.h5"
+def type_title(name, relation):
+    """What to call a message type that may be bound to a relation: str. Local."""
+    return name if relation is None else f"{name} ({relation})"
 
 
 def write_head(folder, head):
@@ -142,6 +53,8 @@ def write_head(folder, head):
     head : dict
         ``level`` : one of `LEVELS`;
         ``message_types`` : list of (name, numpy record dtype);
+        ``relations`` : list, optional: of each type the relation of the graph
+        along which it goes, or None;
         ``agent_types`` : list of str;
         ``seed`` : int or None;
         ``first_step``, ``last_step`` : closed steps, those with a record for
@@ -165,6 +78,7 @@ def write_head(folder, head):
     attrs = {
         "level": head["level"],
         "message_types": json.dumps(types),
+        "relations": json.dumps(list(head.get("relations") or [None] * len(types))),
         "agent_types": json.dumps(list(head["agent_types"])),
         "seed": json.dumps(head.get("seed")),
         "first_step": int(head["first_step"]),
@@ -172,16 +86,16 @@ def write_head(folder, head):
         **provenance(sources=head.get("sources", ())),
     }
     data = {f"steps/{name}": np.asarray(rows) for name, rows in head["steps"].items()}
-    for name in SEGMENT_COLUMNS:
+    for name in TABLE:
         data[f"segments/{name}"] = np.array([segment[name] for segment in segments], np.int64)
-    _make_folder(Path(folder))
-    _write(Path(folder) / HEAD, h5.TRAIL, attrs, data)
+    make_folder(Path(folder))
+    write_file(Path(folder) / HEAD, h5.TRAIL, attrs, data)
 
 
 def segments_of(head):
     """Segments of a head that was read, as `write_head` takes them. Local."""
-    columns = [head["segments"][name].tolist() for name in SEGMENT_COLUMNS]
-    return [dict(zip(SEGMENT_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+    columns = [head["segments"][name].tolist() for name in TABLE]
+    return [dict(zip(TABLE, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def write_agents(folder, ids, types=None, names=None):
@@ -199,13 +113,13 @@ def write_agents(folder, ids, types=None, names=None):
         data["type"] = np.asarray(types, np.uint16)
     if names is not None:
         data["name"] = h5.fixed_texts(names)
-    _write(Path(folder) / AGENTS, h5.TRAIL_AGENTS, {}, data)
+    write_file(Path(folder) / AGENTS, h5.TRAIL_AGENTS, {}, data)
 
 
 def write_timing(folder, step, rank, seconds):
     """Write or replace the table of wall-clock times. Local."""
     data = {"step": np.asarray(step, np.int64), "rank": np.asarray(rank, np.int64)}
-    _write(Path(folder) / TIMING, h5.TRAIL_TIMING, {}, data | {"seconds": np.asarray(seconds, np.float64)})
+    write_file(Path(folder) / TIMING, h5.TRAIL_TIMING, {}, data | {"seconds": np.asarray(seconds, np.float64)})
 
 
 def clear(folder):
@@ -261,6 +175,7 @@ def read_head(folder):
         if head["level"] not in LEVELS:
             raise FormatError(f"{path}: the level {head['level']!r} is none of {', '.join(LEVELS)}")
         head["message_types"] = [_type_of(x, path) for x in h5.json_attribute(handle, "message_types", list, path=path)]
+        head["relations"] = _relations(handle, len(head["message_types"]), path)
         head["agent_types"] = [str(name) for name in h5.json_attribute(handle, "agent_types", list, path=path)]
         head["seed"] = h5.json_attribute(handle, "seed", int | None, path=path)
         head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
@@ -270,69 +185,12 @@ def read_head(folder):
             for name in h5.group(handle, "steps", path=path)
         }
         _check_steps(head, n_steps, path)
-        table = {name: _column(handle, f"segments/{name}", path) for name in SEGMENT_COLUMNS}
+        table = {name: _column(handle, f"segments/{name}", path) for name in TABLE}
         if len({len(a) for a in table.values()}) != 1 or any((a < 0).any() for a in table.values()):
             raise FormatError(f"{path}: the table of segments is uneven or has a negative number; it is damaged")
         head["segments"], head["attrs"] = table, h5.attributes(handle)
-    _check_sizes(path.parent, table)
+    check_sizes(path.parent, table)
     return head
-
-
-def read_columns(folder, head, names):
-    """Columns of all segments of a head, one segment after the other. Local.
-
-    Parameters
-    ----------
-    names : list of str
-        Of `COLUMNS`, or "payload".
-
-    Returns
-    -------
-    dict of str to array
-    """
-    table = head["segments"]
-    sizes = {name: table["payload_bytes" if name == PAYLOAD else "n_records"] for name in names}
-    found = {name: np.empty(int(n.sum()), _dtype_of(name)) for name, n in sizes.items()}
-    ends = {name: np.cumsum(n) for name, n in sizes.items()}
-    for k in range(len(table["rank"])):
-        with _opened_segment(folder, head, k) as (handle, path):
-            for name in names:
-                lo, hi = int(ends[name][k] - sizes[name][k]), int(ends[name][k])
-                column = _segment_column(handle, name, path, hi - lo)
-                if hi > lo:
-                    column.read_direct(found[name], dest_sel=np.s_[lo:hi])
-    return found
-
-
-def read_payload(folder, head, k, lo, hi):
-    """Bytes [lo, hi) of the payload of the segment k of a head's table: uint8. Local."""
-    with _opened_segment(folder, head, k) as (handle, path):
-        return _segment_column(handle, PAYLOAD, path, int(head["segments"]["payload_bytes"][k]))[lo:hi]
-
-
-@contextlib.contextmanager
-def _opened_segment(folder, head, k):
-    table = head["segments"]
-    path = Path(folder) / segment_name(int(table["first_step"][k]), int(table["rank"][k]))
-    _refuse_link(path)
-    with h5.opened(path, h5.SEGMENT) as handle:
-        yield handle, path
-
-
-def _segment_column(handle, name, path, rows):
-    column = h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=rows)
-    if column.dtype != _dtype_of(name):
-        raise FormatError(f"{path}: {name} has dtype {column.dtype}, {_dtype_of(name)} is needed")
-    return column
-
-
-def _dtype_of(name):
-    return np.dtype(np.uint8) if name == PAYLOAD else COLUMNS[name]
-
-
-def _refuse_link(path):
-    if path.is_symlink():
-        raise FormatError(f"{path} is a link; hpcmp follows no links within a trail")
 
 
 def read_agents(folder):
@@ -349,7 +207,7 @@ def read_timing(folder):
 def _read_table(path, kind, kinds, needed):
     if not path.exists():
         return {}
-    _refuse_link(path)
+    refuse_link(path)
     with h5.opened(path, kind) as handle:
         n = h5.dataset(handle, needed[0], path=path, ndim=1).shape[0]
         return {
@@ -365,7 +223,7 @@ def _column(handle, name, path, rows=None, ndim=1, kinds="i"):
 
 def _check_steps(head, n_steps, path):
     steps, n_types = head["steps"], len(head["message_types"])
-    shapes = {"digest": (n_steps, len(SEEDS)), **dict.fromkeys(COUNTS, (n_steps, n_types))}
+    shapes = {"digest": (n_steps, N_SUMS), **dict.fromkeys(COUNTS, (n_steps, n_types))}
     shapes |= {"time": (n_steps,)} if "time" in steps else {}
     for name, shape in shapes.items():
         if name not in steps or steps[name].shape != shape:
@@ -373,17 +231,14 @@ def _check_steps(head, n_steps, path):
             raise FormatError(f"{path}: steps/{name} has {has}, the shape {shape} is needed; the file is damaged")
 
 
-def _check_sizes(folder, table):
-    """Refuse a table that tells of more than its files can hold, before anything is made for it."""
-    row_bytes = sum(dtype.itemsize for dtype in COLUMNS.values())
-    for first, rank, n_records, payload_bytes in zip(*(table[name].tolist() for name in SEGMENT_COLUMNS), strict=True):
-        path = folder / segment_name(first, rank)
-        h5.check_is_file(path)
-        if path.stat().st_size < n_records * row_bytes + payload_bytes:
-            raise FormatError(
-                f"{path} has {path.stat().st_size} bytes, too few for the {n_records} records and {payload_bytes} bytes of "
-                "payload that the head tells of; the trail is damaged"
-            )
+def _relations(handle, n_types, path):
+    """The relation of each message type, None where it has none."""
+    found = h5.json_attribute(handle, "relations", list, path=path)
+    if len(found) != n_types or not all(name is None or isinstance(name, str) for name in found):
+        raise FormatError(
+            f"{path}: relations of message types are {str(found)[:60]}; {n_types} names or nulls are needed"
+        )
+    return found
 
 
 def _type_of(entry, path):
@@ -405,34 +260,3 @@ def _as_descr(descr):
     if isinstance(descr, str):
         return descr
     return [(name, _as_descr(kind), *(tuple(shape) for shape in more)) for name, kind, *more in descr]
-
-
-# ---------------------------------------------------------------- writing
-
-
-def _make_folder(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder} cannot be made: {error.strerror or error}") from error
-
-
-def _write(path, kind, attrs, data):
-    """A file of datasets, under its name only once it is on the disk."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(part, "w") as handle:
-            h5.set_attributes(handle, {"format": kind, "version": h5.VERSION, **attrs})
-            for name, a in data.items():
-                handle.create_dataset(name, data=a)
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        holder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(holder)  # the name too
-        finally:
-            os.close(holder)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error

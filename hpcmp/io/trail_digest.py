@@ -1,12 +1,11 @@
-"""Digests of the steps of a trail, and the bytes of payloads. Plain numpy."""
+"""Digests of the steps of a trail, and the bytes of payloads. Plain numpy; `kernels.trail` is the compiled twin."""
 
 import numpy as np
 
 from hpcmp.errors import FormatError
-from hpcmp.hashing import hash_rows
-from hpcmp.io.trail import COLUMNS, HASHED, SEEDS
+from hpcmp.hashing import LANES, end_lanes, fold, message_lanes, words
 
-HASH_ROWS = 1 << 18  # hashed at once; a megabyte or two a column stays in the cache
+HASH_ROWS = 1 << 13  # hashed at once: some columns of 64 KB stay in the cache
 
 
 def step_sums(columns, payload, first_step, n_steps):
@@ -20,7 +19,7 @@ def step_sums(columns, payload, first_step, n_steps):
     Parameters
     ----------
     columns : dict of str to (n,) array
-        `COLUMNS`.
+        `trail_segment.COLUMNS`.
     payload : uint8 array
         What ``payload_offset`` points into.
     first_step, n_steps : int
@@ -30,25 +29,42 @@ def step_sums(columns, payload, first_step, n_steps):
     -------
     uint64 (n_steps, 2)
     """
-    sums = np.zeros((n_steps, len(SEEDS)), np.uint64)
+    sums = np.zeros((n_steps, 2), np.uint64)
     for lo in range(0, len(columns["step_sent"]), HASH_ROWS):
-        part = {name: columns[name][lo : lo + HASH_ROWS] for name in COLUMNS}
+        part = {name: a[lo : lo + HASH_ROWS] for name, a in columns.items()}
         row = part["step_sent"] - first_step
+        hashes = hash_messages(part, payload)
+        if row.min() == row.max() and 0 <= row[0] < n_steps:
+            sums[row[0]] += np.array([h.sum() for h in hashes])
+            continue
         inside = (row >= 0) & (row < n_steps)
-        for k, seed in enumerate(SEEDS):
-            of_payload = hash_payloads(part["payload_offset"], part["payload_length"], payload, seed)
-            h = hash_rows([*(part[name] for name in HASHED), of_payload.view(np.int64)], seed)
+        for k, h in enumerate(hashes):
             np.add.at(sums[:, k], row[inside], h[inside])
     return sums
 
 
-def hash_payloads(offset, length, payload, seed):
-    """A hash of each payload's bytes; 0 where it has none: uint64 (n,). Local."""
-    h = np.zeros(len(offset), np.uint64)
-    for size in np.unique(length[length > 0]).tolist():
-        rows = np.flatnonzero(length == size)
-        h[rows] = hash_rows([payload_rows(payload, offset[rows], size)], seed)
-    return h
+def hash_messages(columns, payload):
+    """Two hashes of each record with its payload: two uint64 (n,). Local."""
+    w = {name: a.astype(np.int64, copy=False).view(np.uint64) for name, a in columns.items()}
+    pairs = [(w[f"{name}_sender"], w[f"{name}_number"]) for name in ("cause", "conversation")]
+    times, name = (w["step_sent"], w["step_delivered"]), (w["sender"], w["number"])
+    lanes = message_lanes(times, name, w["receiver"], *pairs, w["type"], w["status"], w["payload_length"])
+    return end_lanes(*_fold_payloads(columns["payload_offset"], columns["payload_length"], payload, *lanes))
+
+
+def hash_payloads(offset, length, payload):
+    """Two hashes of each payload's bytes: two uint64 (n,). Local."""
+    a, b = np.full(len(offset), LANES[0]), fold(np.full(len(offset), LANES[1]), length.astype(np.uint64))
+    return end_lanes(*_fold_payloads(offset, length, payload, a, b))
+
+
+def _fold_payloads(offset, length, payload, a, b):
+    """Go on with the words of each payload, in place."""
+    for size in np.unique(length).tolist():
+        rows = slice(None) if (length == size).all() else np.flatnonzero(length == size)
+        for word in words(payload_rows(payload, offset[rows], size)) if size else ():
+            a[rows], b[rows] = b[rows], fold(a[rows], word)
+    return a, b
 
 
 def payload_rows(payload, offset, size):

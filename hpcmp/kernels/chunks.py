@@ -25,7 +25,9 @@ class Lists(NamedTuple):
     """Lists that one thread appends to."""
 
     head: np.ndarray  # uint32 (n_lists,) first chunk, if the list is not empty
-    tail: np.ndarray  # uint64 (n_lists,) place of the next message; a multiple of CHUNK: it needs a chunk, 0: it is empty
+    tail: (
+        np.ndarray
+    )  # uint64 (n_lists,) place of the next message; a multiple of CHUNK: it needs a chunk, 0: it is empty
     link: np.ndarray  # uint32 (n_chunks,) the chunk after each
     free: np.ndarray  # uint32 (n_chunks,) chunks of no list
     n_free: np.ndarray  # int64 (1,) how many those are

@@ -11,29 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpcmp.jit import inlined, kernel_if
+from hpcmp.jit import inlined, kernel_if, lean_kernel_if
 from hpcmp.kernels import inbox as mailbox
 from hpcmp.kernels.chunks import CHUNK_BITS
 from hpcmp.kernels.inbox import DROPPED_OLD, MERGED, RECEIVER_LEFT
 from hpcmp.kernels.intrinsics import prefetch
-from hpcmp.kernels.outbox import (
-    ANY,
+from hpcmp.kernels.outbox import begin_agent, begin_alone, begin_conversation, begin_message, end_agent
+from hpcmp.kernels.places import (
+    AGENT,
+    ANYBODY,
     ASKED,
-    ASKED_KIND,
+    BAD_KIND,
     BLOCK_BITS,
     BUDGET,
+    DOING,
     FINE,
     LEAVES,
+    MERGES,
     N_LATER,
     OVER_LIMIT,
     STATUS,
     STEP,
+    TESTS,
     UNREAD,
-    begin_agent,
-    begin_alone,
-    begin_conversation,
-    begin_message,
-    end_agent,
 )
 
 AHEAD = 4  # agents whose neighbours are asked for before it is their turn
@@ -92,12 +92,14 @@ def make_step(types, fingerprint, compiled):
                 if not open_block(inbox, out, header, b, first, n_rows):
                     return False
             for i in range(at[mailbox.NEXT], first + n_rows):
-                if n_free[0] < at[mailbox.NEED] or (out.at[ANY] and out.at[ASKED] + out.at[BUDGET] > out.asked.size):
+                if n_free[0] < at[mailbox.NEED] or (
+                    out.at[ANYBODY] and out.at[ASKED] + out.at[BUDGET] > out.asked.size
+                ):
                     at[mailbox.NEXT] = i
                     return False
                 if i + 2 * AHEAD < n:
-                    prefetch(out.ptr, np.uint64(out.vertex[i + 2 * AHEAD]), 0)
-                    prefetch(out.heard_by, out.ptr[out.vertex[i + AHEAD]], 0)
+                    prefetch(out.ptr, np.uint64(out.row[i + 2 * AHEAD]), 0)
+                    prefetch(out.heard_by, out.ptr[out.row[i + AHEAD]], 0)
                 lo, hi = np.int64(ptr[i - first]), np.int64(ptr[i - first + 1])
                 agents.is_there[i] = agents.joins[i] <= ctx.step and not agents.has_left[i]
                 if not agents.is_there[i]:
@@ -117,7 +119,7 @@ def make_step(types, fingerprint, compiled):
             at[mailbox.IS_OPEN] = 0
         return True
 
-    return kernel_if(compiled, loop, _nrt=False)
+    return lean_kernel_if(compiled, loop)
 
 
 @inlined
@@ -169,7 +171,7 @@ def make_turn(functions, type):
     each, goal = functions.each_step or inlined(_do_nothing), functions.goal or inlined(_is_done)
 
     def turn(states, r, lo, hi, agents, inbox, out, ctx):
-        if has_limits and not keep_limits(merge, agents.limits[type], agents.policies[type], inbox, out.mail, lo, hi):
+        if has_limits and not keep_limits(merge, agents.limits[type], agents.policies[type], inbox, out, lo, hi):
             out.at[STATUS] = OVER_LIMIT
             return
         header, me = out.mail[0], states[r]
@@ -184,8 +186,11 @@ def make_turn(functions, type):
         if acts:
             begin_alone(out)
             each(me, out, ctx)
-        if has_goal and not out.at[LEAVES] and not goal(me, ctx):
-            inbox.at[mailbox.NOT_DONE] += 1
+        if has_goal and not out.at[LEAVES]:
+            begin_alone(out)
+            out.at[DOING] = TESTS
+            if not goal(me, ctx):
+                inbox.at[mailbox.NOT_DONE] += 1
 
     return inlined(turn)
 
@@ -214,13 +219,13 @@ def by_kind(functions, numbers):
 
 
 def _refuse(kind, me, mail, k, out, ctx):
-    out.at[STATUS], out.at[ASKED_KIND] = UNREAD, kind
+    out.at[STATUS], out.at[BAD_KIND] = UNREAD, kind
 
 
 @inlined
-def keep_limits(merge, limits, policies, inbox, mail, lo, hi):
+def keep_limits(merge, limits, policies, inbox, out, lo, hi):
     """Mark what is left out of the messages slots [lo, hi) of an agent; False if there may not be so many. Local."""
-    header, slots, status, counts = mail[0], inbox.slots, inbox.status, inbox.counts
+    header, slots, status, counts = out.mail[0], inbox.slots, inbox.status, inbox.counts
     seen, total, into = inbox.tally[SEEN], inbox.tally[TOTAL], inbox.tally[INTO]
     for q in range(lo, hi):
         seen[header[slots[q]].kind] = total[header[slots[q]].kind] = 0
@@ -243,9 +248,12 @@ def keep_limits(merge, limits, policies, inbox, mail, lo, hi):
             status[q] = policy
             counts[policy] += 1
             if policy == MERGED:
-                merge(kind, mail, into[kind], k)
+                begin_message(out, header[k])
+                out.at[DOING] = MERGES
+                merge(kind, inbox.merged, into[kind], k)
         else:
             into[kind] = k
+    begin_agent(out, out.at[AGENT])
     return True
 
 
@@ -269,11 +277,15 @@ def _merge_nothing(kind, mail, into, k):
 
 
 def make_measure(function, absorb, fingerprint, compiled):
-    """A loop that takes a number of each agent into a share of a reduction. Local."""
+    """A loop that takes a number of each agent into a share of a reduction. Local.
 
-    def loop(agents, rows, is_there, ctx, share, lo, hi):
+    ``at[0]``: the agent at hand, here and in `make_begin`.
+    """
+
+    def loop(agents, rows, is_there, at, ctx, share, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         for r in range(lo, hi):
+            at[0] = r
             if is_there[rows[r]]:
                 absorb(share, function(agents[r], ctx))
 
@@ -283,9 +295,10 @@ def make_measure(function, absorb, fingerprint, compiled):
 def make_begin(function, fingerprint, compiled):
     """A loop in which agents make their first state. Local."""
 
-    def loop(agents, ctx, lo, hi):
+    def loop(agents, at, ctx, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         for r in range(lo, hi):
+            at[0] = r
             function(agents[r], ctx)
 
     return kernel_if(compiled, loop)

@@ -25,6 +25,7 @@ class Inbox(NamedTuple):
     head: np.ndarray  # uint32 (n_writers, n_lists) of the lists that are read, as in chunks.Lists
     tail: np.ndarray  # uint64 (n_writers, n_lists)
     words: np.ndarray  # uint64, the bytes of all messages
+    merged: tuple  # Outbox.mail, as functions see it that make messages one
     slots: np.ndarray  # uint32 (room,) places of a block's messages, receiver by receiver
     spare: np.ndarray  # uint32 (room,)
     status: np.ndarray  # uint8 (room,) what becomes of each

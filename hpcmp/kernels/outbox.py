@@ -1,57 +1,57 @@
 """What an agent's function sends: written as records into lists of chunks, by compiled code and by plain Python alike.
 
-`Outbox` is a named tuple of arrays, which numba sees through; its methods have compiled twins below. An agent is known
-by its *address*: its rank, and its row there. Rows of agents ascend by id; rows of the graph are another numbering.
+`Outbox` is a named tuple of arrays, which numba sees through; its methods have compiled twins below.
 
-k: place in the buffer    d: list    j: row of the graph
+k: place in the buffer
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.core.typing.typeof import typeof_impl
-from numba.extending import models, overload, overload_method, register_model
+from numba.core.errors import NumbaNotImplementedError, TypingError
+from numba.extending import overload, overload_method
+from numba.np.numpy_support import as_dtype
 
 from hpcmp.jit import inlined
-from hpcmp.kernels import access
+from hpcmp.kernels import uses
 from hpcmp.kernels.chunks import ONE, ROW_BITS, ROW_MASK, claim
-from hpcmp.kernels.records import MOST
-
-# places of the numbers in Outbox.at
-(
+from hpcmp.kernels.kind import as_kind, as_known, near_of, near_of_type
+from hpcmp.kernels.neighbours import address_of, edge, find, n_neighbours, neighbour, neighbour_row, place, row_in
+from hpcmp.kernels.places import (
+    ACTS,
+    AGENT,
+    ASKED,
+    BAD_DELAY,
+    BLOCK_BITS,
+    BUDGET,
+    DOING,
+    FINE,
+    ID,
+    LAST,
+    LEAVES,
+    N_BLOCKS,
+    N_LATER,
+    N_SENT,
+    NOWHERE,
+    NUMBER,
+    OF_HOME,
+    OF_NUMBER,
+    OF_ROOT_NUMBER,
+    OF_ROOT_SENDER,
+    OF_SENDER,
+    OVER_BUDGET,
+    OVER_NUMBER,
+    RANK,
+    ROW,
+    SEEN,
     STATUS,
     STEP,
-    RANK,  # this one
-    N_BLOCKS,  # lists of blocks; those of ranks follow, and one for receivers that have to be looked up
-    BLOCK_BITS,  # a block is 2**BLOCK_BITS rows
-    ANY,  # whether any receiver may be sent to
-    BUDGET,
-    ROW,  # whose turn it is
-    VERTEX,  # its row in the graph
-    ID,
-    NUMBER,  # of its next message
-    LAST,  # number that it may not reach in this turn
-    LEAVES,
-    SEEN,  # neighbour whose id it asked for last, as a row of the graph
-    SEEN_ID,
-    OF_SENDER,  # the message at hand
-    OF_NUMBER,
-    OF_HOME,
-    OF_ROOT_SENDER,
-    OF_ROOT_NUMBER,
-    ASKED,  # messages to receivers that have to be looked up
-    ASKED_ID,  # of a message that cannot be sent
-    ASKED_KIND,
-    N_SENT,
-    N_LATER,  # messages that are not for the next step
-    N_AT,
-) = range(26)
-# what may be wrong in Outbox.at[STATUS]
-FINE, OVER_BUDGET, OVER_NUMBER, BAD_DELAY, TOO_LATE, NOT_NEAR, UNREAD, OVER_LIMIT = range(8)
-NOWHERE = -1  # address of a receiver that has to be looked up; number of a cause that is not there
+    TOO_LARGE,
+    TOO_LATE,
+    fail,
+)
+from hpcmp.kernels.records import MOST
 
 
 class Outbox(NamedTuple):
@@ -59,45 +59,45 @@ class Outbox(NamedTuple):
 
     mail: tuple  # of each kind the records (n_places,), over the same bytes
     at: np.ndarray  # int64 (N_AT,) whose turn it is, and what is counted
-    lists: tuple  # chunks.Lists, for each block of rows, each rank, and receivers that have to be looked up
+    lists: tuple  # chunks.Lists, for each block of agents, each rank, and receivers that have to be looked up
     asked: np.ndarray  # int64 (room,) ids of those
     numbers: np.ndarray  # int32 (n_owned,) how many messages each agent has sent
     ids: np.ndarray  # int64 (n_owned,) of agents, ascending
-    vertex: np.ndarray  # uint32 (n_owned,) row of the graph of each agent
-    row: np.ndarray  # uint32 (n_local,) row among the agents of its rank, of each row of the graph
+    row: np.ndarray  # uint32 (n_owned,) row in the graph of each agent
+    agent: np.ndarray  # uint32 (n_local,) row among the agents of its rank, of each row of the graph
     ghost_rank: np.ndarray  # int64 (n_ghost,)
-    ptr: np.ndarray  # uint64 (n_owned + 1,) of neighbours
-    heard_by: np.ndarray  # uint32 rows of out-neighbours, ascending by id
     id: np.ndarray  # int64 (n_local,)
+    ptr: np.ndarray  # uint64 (lists * n_owned + 1,) of neighbours
+    heard_by: np.ndarray  # uint32 rows of out-neighbours, ascending by id in each list
     edges: tuple  # fields of edges to neighbours, as they lie in heard_by
 
     def send(self, kind, receiver, *values):
         """Send to a neighbour, the sender of the message at hand, or oneself. Local."""
-        write(self, kind, find(self, receiver), receiver, 1, values)
+        write(self, kind, receiver, 1, values)
 
     def send_later(self, delay, kind, receiver, *values):
         """`send` what can be read ``delay`` steps from now. Local."""
-        write(self, kind, find(self, receiver), receiver, delay, values)
+        write(self, kind, receiver, delay, values)
 
     def to_neighbours(self, kind, *values):
         """Send to all out-neighbours, ascending by id. Local."""
         write_to_all(self, kind, values)
 
-    def degree(self):
-        """Number of out-neighbours. Local."""
-        return n_neighbours(self)
+    def degree(self, kind=None):
+        """Number of out-neighbours, or of those that get a kind of message. Local."""
+        return n_neighbours(self, near_of(kind))
 
-    def neighbour(self, q):
+    def neighbour(self, q, kind=None):
         """Id of the q-th out-neighbour, q from 0. Local."""
-        return neighbour(self, q)
+        return neighbour(self, q, near_of(kind))
 
-    def place(self, id):
+    def place(self, id, kind=None):
         """Which neighbour has an id, -1 if none: what `edge` takes. Local."""
-        return place(self, id)
+        return place(self, id, near_of(kind))
 
-    def edge(self, q):
+    def edge(self, q, kind=None):
         """Edge to the q-th out-neighbour: its fields of scalars. Local."""
-        return edge(self, q)
+        return edge(self, q, near_of(kind))
 
     def leave(self):
         """Be gone from the next step on: what comes then is not read. Local."""
@@ -105,20 +105,20 @@ class Outbox(NamedTuple):
 
 
 @inlined
-def begin_agent(out, row):
-    """Let what is sent from now on be of an agent. Local."""
-    at, first = out.at, np.int64(out.numbers[row])
-    at[ROW], at[VERTEX], at[ID] = row, out.vertex[row], out.ids[row]
+def begin_agent(out, i):
+    """Let what is sent from now on be of agent i. Local."""
+    at, first = out.at, np.int64(out.numbers[i])
+    at[AGENT], at[ROW], at[ID] = i, out.row[i], out.ids[i]
     at[NUMBER], at[LAST] = first, min(first + at[BUDGET], MOST)
-    at[LEAVES], at[SEEN] = 0, NOWHERE
+    at[LEAVES], at[DOING], at[SEEN] = 0, ACTS, NOWHERE
     at[OF_NUMBER], at[OF_HOME] = NOWHERE, NOWHERE
 
 
 @inlined
-def end_agent(out, row):
+def end_agent(out, i):
     """Count what it has sent. Local."""
-    out.at[N_SENT] += out.at[NUMBER] - out.numbers[row]
-    out.numbers[row] = out.at[NUMBER]
+    out.at[N_SENT] += out.at[NUMBER] - out.numbers[i]
+    out.numbers[i] = out.at[NUMBER]
 
 
 @inlined
@@ -134,87 +134,19 @@ def begin_alone(out):
 
 
 @inlined
-def n_neighbours(out):
-    """Number of out-neighbours of the agent. Local."""
-    v = np.uint64(out.at[VERTEX])
-    return np.int64(out.ptr[v + ONE] - out.ptr[v])
-
-
-@inlined
-def neighbour_row(out, q):
-    """The q-th out-neighbour, as a row of the graph. Local."""
-    if q < 0 or q >= n_neighbours(out):
-        raise IndexError("the agent has not so many neighbours")
-    return np.uint64(out.heard_by[out.ptr[np.uint64(out.at[VERTEX])] + np.uint64(q)])
-
-
-@inlined
-def neighbour(out, q):
-    """Id of the q-th out-neighbour. Local."""
-    j = neighbour_row(out, q)
-    out.at[SEEN], out.at[SEEN_ID] = j, out.id[j]
-    return out.id[j]
-
-
-@inlined
-def address(rank, row):
-    """An agent, by its rank and its row there. Local."""
-    return np.int64((np.uint64(rank) << ROW_BITS) | np.uint64(row))
-
-
-@inlined
-def address_of(out, j):
-    """Address of the agent on row j of the graph. Local."""
-    n = np.uint64(out.vertex.size)
-    return address(out.ghost_rank[j - n] if j >= n else out.at[RANK], out.row[j])
-
-
-@inlined
-def find(out, receiver):
-    """Address of a receiver by its id: `NOWHERE` if it is not near. Local."""
+def may_send(out, n, delay):
+    """Whether n more messages are in order; if not, the status says why. Local."""
     at = out.at
-    if receiver == at[SEEN_ID] and at[SEEN] != NOWHERE:  # most often it was asked for just now
-        return address_of(out, np.uint64(at[SEEN]))
-    if receiver == at[OF_SENDER] and at[OF_HOME] != NOWHERE:
-        return at[OF_HOME]
-    if receiver == at[ID]:
-        return address(at[RANK], at[ROW])
-    q = place(out, receiver)
-    if q >= 0:
-        return address_of(out, neighbour_row(out, q))
-    return find_here(out, receiver) if at[ANY] else np.int64(NOWHERE)
-
-
-@inlined
-def find_here(out, id):
-    """Address of an agent of this rank by its id, or `NOWHERE`. Local."""
-    q = np.searchsorted(out.ids, id)
-    return address(out.at[RANK], q) if q < out.ids.size and out.ids[q] == id else np.int64(NOWHERE)
-
-
-@inlined
-def place(out, id):
-    """Which out-neighbour, the first of several edges, has an id; else -1. Local."""
-    v = np.uint64(out.at[VERTEX])
-    lo, end = out.ptr[v], out.ptr[v + ONE]
-    hi = end
-    while lo < hi:
-        middle = (lo + hi) >> ONE
-        if out.id[out.heard_by[middle]] < id:
-            lo = middle + ONE
+    if delay >= 1 and delay <= MOST - at[STEP] and at[NUMBER] + n <= at[LAST]:
+        return at[STATUS] == FINE
+    if at[STATUS] == FINE:
+        if delay < 1:
+            at[STATUS] = BAD_DELAY
+        elif delay > MOST - at[STEP]:
+            at[STATUS] = TOO_LATE
         else:
-            hi = middle
-    if lo < end and out.id[out.heard_by[lo]] == id:
-        return np.int64(lo - out.ptr[v])
-    return np.int64(-1)
-
-
-@inlined
-def edge(out, q):
-    """Fields of the edge to the q-th out-neighbour. Local."""
-    if q < 0 or q >= n_neighbours(out):
-        raise IndexError("the agent has not so many neighbours")
-    return access.at(out.edges, out.ptr[np.uint64(out.at[VERTEX])] + np.uint64(q))
+            at[STATUS] = OVER_NUMBER if at[LAST] == MOST else OVER_BUDGET
+    return False
 
 
 @inlined
@@ -224,25 +156,6 @@ def list_of(out, address):
     if rank == at[RANK]:
         return (np.uint64(address) & ROW_MASK) >> np.uint64(at[BLOCK_BITS])
     return np.uint64(out.lists.tail.size) - ONE if address == NOWHERE else np.uint64(at[N_BLOCKS] + rank)
-
-
-@inlined
-def may_send(out, kind, n, delay, address, receiver):
-    """Whether n more messages to an address are in order; if not, the status says why. Local."""
-    at = out.at
-    if 1 <= delay and delay <= MOST - at[STEP] and at[NUMBER] + n <= at[LAST] and (address != NOWHERE or at[ANY]):
-        return True
-    if at[STATUS] == FINE:
-        at[ASKED_KIND], at[ASKED_ID] = kind, receiver
-        if delay < 1:
-            at[STATUS] = BAD_DELAY
-        elif delay > MOST - at[STEP]:
-            at[STATUS] = TOO_LATE
-        elif at[NUMBER] + n > at[LAST]:
-            at[STATUS] = OVER_NUMBER if at[LAST] == MOST else OVER_BUDGET
-        else:
-            at[STATUS] = NOT_NEAR
-    return False
 
 
 @inlined
@@ -257,7 +170,7 @@ def put_header(out, records, number, address, receiver, delay):
         at[N_LATER] += 1
     records["to"][k] = np.uint64(address) & ROW_MASK
     records["sender"][k] = at[ID]
-    records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[ROW]
+    records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[AGENT]
     records["number"][k], records["due"][k], records["kind"][k] = at[NUMBER], at[STEP] + delay, number
     put_cause(out, records, k)
     at[NUMBER] += 1
@@ -287,10 +200,26 @@ def begin_conversation(out, header):
         out.at[OF_ROOT_SENDER], out.at[OF_ROOT_NUMBER] = header.root_sender, header.root_number
 
 
-def write(out, kind, address, receiver, delay, values):
+def write(out, kind, receiver, delay, values):
     """Write one message. Local."""
-    check_values(kind, len(values))
-    if may_send(out, kind.number, 1, delay, address, receiver):
+    as_known(kind)
+    for what, given in (("an id", uses.dtype_of(receiver)), ("a delay", uses.dtype_of(delay))):
+        check_whole(what, given, given)
+    write_one(out, kind, find(out, receiver, kind.number, kind.near), receiver, delay, values)
+
+
+def write_one(out, kind, address, receiver, delay, values):
+    """Write one message whose receiver was found. Local."""
+    check_values(kind.name, kind.fields, len(values))
+    if out.mail[kind.number].kind is not kind:
+        raise TypeError(f"message {kind.name!r} is no part of the model: no function of its agents names it")
+    for name, value in zip(kind.fields, values, strict=True):
+        field, given = kind.dtypes[name], uses.dtype_of(value)
+        check_value(kind.name, name, field, given, given)
+        bounds = uses.limits(field, given)
+        if bounds and not bounds[0] <= value <= bounds[1]:
+            fail(out, TOO_LARGE, kind.number, kind.fields.index(name), value)
+    if may_send(out, 1, delay):
         records = out.mail[kind.number]
         k = put_header(out, records, kind.number, address, receiver, delay)
         for name, value in zip(kind.fields, values, strict=True):
@@ -299,54 +228,35 @@ def write(out, kind, address, receiver, delay, values):
 
 def write_to_all(out, kind, values):
     """Write one message to every out-neighbour. Local."""
-    check_values(kind, len(values))
-    if may_send(out, kind.number, n_neighbours(out), 1, 0, NOWHERE):
-        for q in range(n_neighbours(out)):
-            write(out, kind, address_of(out, neighbour_row(out, q)), NOWHERE, 1, values)
+    near = as_known(kind).near
+    for q in range(n_neighbours(out, near)):
+        write_one(out, kind, address_of(out, neighbour_row(out, q, near)), NOWHERE, 1, values)
 
 
-def check_values(kind, n_values):
-    """Refuse a number of values that is not that of the kind's fields. Local."""
-    if n_values != len(kind.fields):
-        have = ", ".join(kind.fields) or "none"
-        raise TypeError(f"message {kind.name!r} has the fields {have}; {n_values} values were given")
+def check_values(name, fields, n_values):
+    """Refuse a number of values that is not that of a kind's fields. Local."""
+    if n_values != len(fields):
+        have = ", ".join(fields) or "none"
+        raise TypeError(f"message {name!r} has the fields {have}; {n_values} values were given")
+
+
+def check_value(name, field, dtype, given, shown):
+    """Refuse a value that a field of a kind does not hold, by its dtype. Local."""
+    if not uses.may_hold(dtype, given):
+        raise TypeError(f"message {name!r}: {uses.wrong_store(field, dtype, shown)}")
+
+
+def check_whole(what, given, shown):
+    """Refuse a number that is not whole, by its dtype. Local."""
+    if given.kind not in "iu":
+        raise TypeError(f"{what} is a whole number, {shown} was given")
 
 
 # ---------------------------------------------------------------- the same for numba
 
 
-class Kind(types.Type):
-    """numba's type of a kind of message, whose values carry nothing: all is in the type."""
-
-    def __init__(self, name, number, fields):
-        self.kind_name, self.number, self.fields = name, number, fields
-        super().__init__(f"Kind({name}, {number}, {fields})")
-
-
-register_model(Kind)(models.OpaqueModel)
-
-
-@lower_constant(Kind)
-def _no_value(context, builder, kind, value):
-    return context.get_dummy_value()
-
-
-def know_kind(cls):
-    """Let numba type the instances of a class by name, number and fields. Local."""
-
-    @typeof_impl.register(cls)
-    def _type_of(value, c):
-        return Kind(value.name, value.number, value.fields)
-
-
 def _is_outbox(out):
     return isinstance(out, types.NamedTuple) and out.instance_class is Outbox
-
-
-def _as_kind(kind):
-    if not isinstance(kind, Kind):
-        raise TypingError(f"a MessageType is needed to send, not {kind}")
-    return kind
 
 
 @overload(put_cause)
@@ -367,16 +277,6 @@ def _begin_conversation_overload(out, header):
     return begin
 
 
-def _writer(kind, values):
-    """Number of a kind, and a function (records, k, values) that writes its payload."""
-    number, fields = _as_kind(kind).number, kind.fields
-    n_values = len(values)
-    if n_values != len(fields):
-        have = ", ".join(fields) or "none"
-        raise TypingError(f"message {kind.kind_name!r} has the fields {have}; {n_values} values were given")
-    return number, _payload_writer(fields)
-
-
 def _payload_writer(names):
     """A function (records, k, values) that writes fields."""
     if not names:
@@ -394,11 +294,47 @@ def _write_nothing(records, k, values):
     pass
 
 
-def _make_write(kind, values):
-    number, put_payload = _writer(kind, values)
+def _limits_keeper(number, bounds, at=0):
+    """A function (out, values) that refuses numbers beyond the bounds of their fields, None for no bounds."""
+    while bounds and bounds[-1] is None:
+        bounds = bounds[:-1]
+    if not bounds:
+        return inlined(_keep_nothing)
+    rest = _limits_keeper(number, bounds[1:], at + 1)
+    is_bounded, (least, largest) = bounds[0] is not None, bounds[0] or (0, 0)
+
+    def keep(out, values):
+        if is_bounded and (values[0] < least or values[0] > largest):
+            fail(out, TOO_LARGE, number, at, values[0])
+        rest(out, values[1:])
+
+    return inlined(keep)
+
+
+def _keep_nothing(out, values):
+    pass
+
+
+def _make_write(out, kind, values, **whole):
+    """A function (out, address, receiver, delay, values) that writes one message of a kind."""
+    number, name = as_kind(kind).number, kind.kind_name
+    record = out.types[out.fields.index("mail")][number].dtype
+    fields = {field: as_dtype(record.typeof(field)) for field in kind.fields}
+    given = [_dtype_or_none(value) for value in values]
+    try:
+        check_values(name, kind.fields, len(values))
+        for what, value in whole.items():
+            check_whole(what.replace("_", " "), _dtype_or_none(value) or np.dtype(object), types.unliteral(value))
+        for (field, dtype), has, value in zip(fields.items(), given, values, strict=True):
+            check_value(name, field, dtype, has or np.dtype(object), types.unliteral(value))
+    except TypeError as error:
+        raise TypingError(str(error)) from error
+    put_payload = _payload_writer(kind.fields)
+    keep = _limits_keeper(number, [uses.limits(*pair) for pair in zip(fields.values(), given, strict=True)])
 
     def one(out, address, receiver, delay, values):
-        if may_send(out, number, 1, delay, address, receiver):
+        keep(out, values)
+        if may_send(out, 1, delay):
             records = out.mail[number]
             k = put_header(out, records, number, address, receiver, delay)
             put_payload(records, k, values)
@@ -406,62 +342,77 @@ def _make_write(kind, values):
     return inlined(one)
 
 
+def _dtype_or_none(value):
+    try:
+        return as_dtype(types.unliteral(value))
+    except NumbaNotImplementedError:
+        return None
+
+
 @overload_method(types.NamedTuple, "send")
 def _send(out, kind, receiver, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
-        return lambda out, kind, receiver, *values: one(out, find(out, receiver), receiver, 1, values)
+        one = _make_write(out, kind, _types_of(values), an_id=receiver)
+        number, near = kind.number, kind.near
+        return lambda out, kind, receiver, *values: one(out, find(out, receiver, number, near), receiver, 1, values)
     return None
 
 
 @overload_method(types.NamedTuple, "send_later")
 def _send_later(out, delay, kind, receiver, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
-        return lambda out, delay, kind, receiver, *values: one(out, find(out, receiver), receiver, delay, values)
+        one = _make_write(out, kind, _types_of(values), an_id=receiver, a_delay=delay)
+        number, near = kind.number, kind.near
+        return lambda out, delay, kind, receiver, *values: one(
+            out, find(out, receiver, number, near), receiver, delay, values
+        )
     return None
 
 
 @overload_method(types.NamedTuple, "to_neighbours")
 def _to_neighbours(out, kind, *values):
     if _is_outbox(out):
-        one, number = _make_write(kind, _types_of(values)), kind.number
+        one = _make_write(out, kind, _types_of(values))
+        near = kind.near
 
         def to_all(out, kind, *values):
-            v = np.uint64(out.at[VERTEX])
-            if may_send(out, number, n_neighbours(out), 1, 0, NOWHERE):
-                for e in range(out.ptr[v], out.ptr[v + ONE]):
-                    one(out, address_of(out, np.uint64(out.heard_by[e])), NOWHERE, 1, values)
+            row = row_in(out, near)
+            for e in range(out.ptr[row], out.ptr[row + ONE]):
+                one(out, address_of(out, np.uint64(out.heard_by[e])), NOWHERE, 1, values)
 
         return to_all
     return None
 
 
 @overload_method(types.NamedTuple, "degree")
-def _degree(out):
+def _degree(out, kind=None):
     if _is_outbox(out):
-        return lambda out: n_neighbours(out)
+        near = near_of_type(kind)
+        return lambda out, kind=None: n_neighbours(out, near)
     return None
 
 
 @overload_method(types.NamedTuple, "neighbour")
-def _neighbour(out, q):
+def _neighbour(out, q, kind=None):
     if _is_outbox(out):
-        return lambda out, q: neighbour(out, q)
+        near = near_of_type(kind)
+        return lambda out, q, kind=None: neighbour(out, q, near)
     return None
 
 
 @overload_method(types.NamedTuple, "place")
-def _place(out, id):
+def _place(out, id, kind=None):
     if _is_outbox(out):
-        return lambda out, id: place(out, id)
+        near = near_of_type(kind)
+        return lambda out, id, kind=None: place(out, id, near)
     return None
 
 
 @overload_method(types.NamedTuple, "edge")
-def _edge(out, q):
+def _edge(out, q, kind=None):
     if _is_outbox(out):
-        return lambda out, q: edge(out, q)
+        near = near_of_type(kind)
+        return lambda out, q, kind=None: edge(out, q, near)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Messages as records: the header that all have, and what plain Python sees of a record.
+"""Messages as records: the header that all have.
 
 Every kind of message has a record type of its own over the same bytes, so one buffer holds all kinds.
 """
@@ -33,41 +33,4 @@ def layout(fields, is_traced, width=0):
         offsets.append(-(-end // size) * size)
         end = offsets[-1] + size
     names, formats = zip(*by_size, *fields, strict=True)
-    return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(width, -(-end // 8) * 8)}
-    )
-
-
-class Records:
-    """Records as compiled code sees them, for plain Python: rows with attributes."""
-
-    def __init__(self, array):
-        self.array, self.dtype = array, array.dtype
-
-    def __len__(self):
-        return len(self.array)
-
-    def __getitem__(self, key):
-        return self.array[key] if isinstance(key, str) else Row(self.array[key])
-
-
-class Row:
-    """One record whose fields are attributes, whatever their names. Reads and writes go to the array.
-
-    Narrow integers are read as int64: so compiled code reckons with them.
-    """
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields):
-        object.__setattr__(self, "_fields", fields)
-
-    def __getattr__(self, name):
-        if name not in self._fields.dtype.names:
-            raise AttributeError(f"there is no field {name!r}; there are {', '.join(self._fields.dtype.names)}")
-        value = self._fields[name]
-        return np.int64(value) if value.dtype.kind in "iu" and value.dtype.itemsize < 8 else value
-
-    def __setattr__(self, name, value):
-        getattr(self, name)
-        self._fields[name] = value
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": max(width, -(-end // 8) * 8)})

@@ -11,6 +11,7 @@ from hpcmp import agents, analysis
 from hpcmp.agents import record
 from hpcmp.errors import ProgramError
 from hpcmp.io import trail as files
+from hpcmp.io.trail_segment import COLUMNS, read_columns
 
 
 def run(graph, folder, level="full", **more):
@@ -22,9 +23,9 @@ def records(folder):
     """All records by (step, sender, number), checked, payload too."""
     trail = analysis.open(folder)
     trail.check()
-    columns = files.read_columns(folder, files.read_head(folder), [*files.COLUMNS, "payload"])
+    columns = read_columns(folder, files.read_head(folder), [*COLUMNS, "payload"])
     by_name = np.lexsort((columns["number"], columns["sender"], columns["step_sent"]))
-    return {name: columns[name][by_name] for name in files.COLUMNS if name != "payload_offset"}
+    return {name: columns[name][by_name] for name in COLUMNS if name != "payload_offset"}
 
 
 @pytest.mark.parametrize("level", ["headers", "full"])
@@ -46,7 +47,11 @@ def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, 
 
 def test_every_message_names_its_cause_and_conversation(comm, shared_tmp):
     graph = build(comm, RING)
-    agents.simulate(graph, [models.flood()], steps=20, trace="full", trail=shared_tmp / "flood")
+    found = agents.simulate(graph, [models.flood()], steps=20, trace="full", trail=shared_tmp / "flood")
+    assert found.trace.back(7, 0).tolist() == list(range(7, -1, -1))  # on every rank
+    untold = agents.simulate(graph, [models.flood()], steps=2, trace="full")
+    with pytest.raises(ProgramError, match="no records were kept"):
+        untold.trace.back(7, 0)
     if comm.rank == 0:
         rows = records(shared_tmp / "flood")
         assert (rows["sender"] == np.arange(12)).all() and (rows["number"] == 0).all()

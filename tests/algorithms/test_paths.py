@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import naive
 import naive_paths
+import numpy as np
 import pytest
 from building import agreed_error, build, everywhere, same_on_all
 from graphs import GRAPHS, random, sample
@@ -104,6 +105,22 @@ def test_betweenness_of_known_graphs(comm):
     assert found == {0: 0.0, 1: 1.0, 2: 1.0, 3: 3.0, 4: 0.0, 5: 0.0}
     double = build(comm, MORE["double diamond"])
     assert everywhere(double, betweenness.run(double)["betweenness"])[1] == pytest.approx(2 / 3)
+
+
+def test_counted_edges_are_as_good_as_repeated_ones(comm):
+    one = MORE["sparse"]
+    times = 1 + np.arange(len(one.src)) * 5 % 3
+    repeated = sample(one.ids, np.column_stack((one.src, one.dst)).repeat(times, axis=0))
+    counted = build(comm, one._replace(weight=times.astype(float)), method="hash")
+    counted = replace(counted, edge_fields={"count": counted.edge_fields["weight"]})
+    found = betweenness.run(counted, counts=True)
+    assert near(everywhere(counted, found["betweenness"]), naive_paths.betweenness(repeated))
+    assert agree("counted", found.digest)
+    betweenness.verify(counted, found, counts=True)
+    plain = build(comm, one)
+    assert "needs the edge field 'count'" in agreed_error(comm, GraphError, lambda: betweenness.run(plain, counts=True))
+    wrong = replace(plain, edge_fields={"count": plain.edge_fields["weight"] * 0})
+    assert "has count 0.0, not above 0" in agreed_error(comm, GraphError, lambda: betweenness.run(wrong, counts=True))
 
 
 def test_sampled_betweenness_is_scaled_to_all_sources(comm):

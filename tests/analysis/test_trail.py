@@ -10,11 +10,13 @@ import trails
 from hpcmp import analysis
 from hpcmp.analysis import trace
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
-from hpcmp.io import h5
+from hpcmp.io import h5, trail_segment
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
+from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter
 
 STEPS = 12
+NAMES = tuple(STORED)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_records_come_back_in_order_whatever_the_ranks(records, tmp_path, n_rank
     trail = analysis.open(trails.write(tmp_path / "t", records, STEPS, n_ranks, every))
     expected = trails.in_order(records)
     columns, _ = trails.columns_of(expected)
-    for name in files.COLUMNS:
+    for name in COLUMNS:
         if name != "payload_offset":
             np.testing.assert_array_equal(trail[name], columns[name], name)
     for number, (name, dtype) in enumerate(trails.TYPES):
@@ -133,8 +135,9 @@ def test_one_payload_is_read_by_itself_where_there_are_many(records, folder, mon
 def test_a_killed_run_leaves_the_trail_up_to_its_head(records, tmp_path):
     early = [r for r in records if r["step_sent"] < 6]
     folder = trails.write(tmp_path / "t", early, STEPS, 2)
-    writer = files.SegmentWriter(folder, 0)  # a segment more, and half of another, without a head that lists them
-    writer.append(*trails.columns_of([r for r in records if r["step_sent"] >= 6]))
+    writer = SegmentWriter(folder, 0)  # a segment more, and half of another, without a head that lists them
+    late = [r for r in records if r["step_sent"] >= 6]
+    writer.append(len(late), *trails.columns_of(late))
     writer.close_segment()
     (folder / ".segment-00000009-00001.h5.part").write_bytes(b"half")
     trail = analysis.open(folder)
@@ -177,12 +180,15 @@ def test_agents_and_timing(records, folder):
         ("receiver", 3, 7, "records of step .* have another digest"),
         ("payload", 5, 77, "records of step .* have another digest"),
         ("type", 0, 9, r"type\[.*\] = 9 of the segments must be at least 0 and under 3"),
-        ("status", 0, 8, "must be at least 0 and under 8"),
+        ("type", slice(None), 2, "has a payload of another length than its types have"),
+        ("base", NAMES.index("status"), 8, "must be at least 0 and under 8"),
         ("step_sent", 0, 99, "must be at least 0 and under 12"),
-        ("number", 0, -1, r"number\[.*\] = -1 of the segments must be at least 0;"),
-        ("payload_offset", 0, -8, "payload_offset"),
-        ("payload_offset", 0, 10**6, "payload_offset"),
-        ("payload_length", 0, 5, "has a payload of another length"),
+        ("base", NAMES.index("number"), -1, r"number\[.*\] = -1 of the segments must be at least 0;"),
+        ("base", NAMES.index("type"), 2**16, "uint16 is needed"),
+        ("base", NAMES.index("status"), -1, "uint8 is needed"),
+        ("width", 0, 3, "a column of 3 bytes"),
+        ("width", 0, 8, "unsigned of 8 bytes is needed"),
+        ("width", 0, 0, "records of step|were sent in step"),
         ("step_delivered", slice(None), 0, "delivered no later than|does not fit its status"),
         ("conversation_number", slice(None), 77, "another message as the root"),
     ],
@@ -219,8 +225,8 @@ def test_a_head_that_lies_about_sizes_is_refused_before_memory_is_taken(folder):
 def test_a_trail_goes_on_in_its_folder(records, tmp_path):
     early, late = ([r for r in records if (r["step_sent"] < 6) == is_early] for is_early in (True, False))
     folder = trails.write(tmp_path / "t", early, STEPS, 2)
-    writer = files.SegmentWriter(folder, 0)
-    writer.append(*trails.columns_of(late))
+    writer = SegmentWriter(folder, 0)
+    writer.append(len(late), *trails.columns_of(late))
     segments = [*files.segments_of(files.read_head(folder)), writer.close_segment(), None]
     files.write_head(folder, trails.head_of(records, STEPS, segments=segments))
     trail = analysis.open(folder)
@@ -246,7 +252,7 @@ def test_a_head_that_cannot_be_written_leaves_the_one_before(records, folder, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(trail_segment.os, "replace", full)
     with pytest.raises(FileError, match=r"trail\.h5 cannot be written: No space left"):
         files.write_head(folder, trails.head_of([], STEPS))
     assert not list(folder.glob(".*.part"))

@@ -7,7 +7,7 @@ import pytest
 import samples
 import trails
 
-from hpcmp import cli
+from hpcmp import analysis, cli
 from hpcmp.analysis import causes, flow
 from hpcmp.analysis import open as open_trail
 from hpcmp.cli import info, trace
@@ -106,6 +106,19 @@ def test_diff_ends_with_0_or_3(folder, records, tmp_path, capsys):
     assert code == 3
     assert (found["step"], found["message"]) == (r["step_sent"], f"{r['sender']}:{r['number']}")
     assert lines[1] == f"receiver: {r['receiver']} and 990"
+
+
+def test_ranks_find_the_bottlenecks_of_exported_traffic(folder, tmp_path, capsys):
+    tsv, graph, result = (str(tmp_path / name) for name in ("who.tsv", "who.h5", "traffic.h5"))
+    samples.run_verb(trace, "export", folder, "--format", "edges", "-o", tsv)
+    counted = ("--set", "counts=true", "--set", "normalized=true")
+    for command in (["convert", tsv, "-o", graph], ["run", "betweenness", graph, *counted, "-o", result]):
+        with pytest.raises(SystemExit, match="^0$"):
+            cli.main(command)
+    found, trail = analysis.open(result), open_trail(folder)
+    expected = flow.bottlenecks(trail).traffic
+    assert expected.max() > 0
+    np.testing.assert_allclose(found["betweenness"], expected[np.isin(trail.agents, found.id)], atol=1e-15)
 
 
 def test_flow_and_bottlenecks(folder, records, capsys):
