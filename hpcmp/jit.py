@@ -107,9 +107,7 @@ def lean_kernel_if(compiled, function):
     def call(*args):
         try:
             return chosen[0](*args)
-        except numba.core.errors.NumbaError as error:
-            if "NRT required but not enabled" not in str(error):
-                raise
+        except numba.core.errors.NumbaError:  # of one that allocates, or of a mistake, which is found again
             chosen[0] = kernel(function)
             return chosen[0](*args)
 

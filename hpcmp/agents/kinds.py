@@ -67,7 +67,7 @@ class MessageType:
 
     def record(self, width, is_traced):
         """Record type of such messages, of so many bytes. Local."""
-        return records.layout(self.dtypes.items(), is_traced, width)
+        return records.layout(tuple(self.dtypes.items()), is_traced, width)
 
 
 kind.know_kind(MessageType)

@@ -154,7 +154,9 @@ class Model:
         ]
         kinds = [(k.name, k.number, k.near, k.dtypes) for k in self.kinds]
         key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
-        self.step = handlers.make_step(types, key, compiled)
+        self.changes = self.trace == "full" and any(agent.merges for agent in self.agents)
+        level = "off" if not self.is_traced else "as sent" if self.changes else "record"
+        self.step = handlers.make_step(types, level, fingerprint(key, level), compiled)
         self.begins = [
             agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled) for agent in self.agents
         ]

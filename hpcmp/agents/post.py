@@ -10,10 +10,10 @@ from hpcmp.agents.near import neighbour_lists
 from hpcmp.comm import MAX_COUNT, alltoallv, owner_of, raise_together, together
 from hpcmp.dtypes import LID
 from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.kernels import chunks, inbox, outbox, places
+from hpcmp.kernels import chunks, inbox, outbox, places, recording
+from hpcmp.kernels.records import WORD, payload_word
 from hpcmp.memory import Pool
 
-WORD = 8  # bytes
 MOST_BLOCK_BITS, LEAST_BLOCK_BITS = 11, 6  # 2048 rows: with ten messages each they fit the second cache
 SEGMENTS = 4  # of a thread, so that a slow one leaves some to the others
 LEAST_WORK = 1 << 14  # rows and messages of a step that are worth a second thread
@@ -45,6 +45,7 @@ class Post:
         self.words, self.link = np.empty(0, np.uint64), np.empty(0, np.uint32)
         self.free = np.empty((self.n_writers, 0), np.uint32)
         self.n_free = np.zeros((self.n_writers, 1), np.int64)
+        self.longest = 1  # steps that a message of this rank waited
         self.is_sorted = True  # whether all messages of a block are written in the order of reading
         self._grow(self.n_writers * self.need)
 
@@ -122,17 +123,30 @@ class Post:
         self.deal(list(range(len(segments))), self.need)
         return segments
 
-    def boxes(self, s, blocks, step):
-        """Inbox and outbox of a segment of blocks. Local."""
+    def boxes(self, s, blocks, step, log):
+        """Inbox and outbox of a segment of blocks; ``log`` is what it records into. Local."""
         most = int(self.counts[blocks[0] : blocks[1]].max(initial=0))
         if len(self.scratch[s][0]) < most:
             self.scratch[s] = _scratch(most + most // 4)
         at = np.zeros(inbox.N_AT, np.int64)
         at[inbox.BLOCK], at[inbox.END], at[inbox.NEED] = *blocks, self.need
         at[inbox.N_WORDS], at[inbox.IS_SORTED] = self.n_words, self.is_sorted
+        at[inbox.PAYLOAD] = payload_word(self.model.is_traced)
+        as_sent = np.empty(most * self.n_words if self.model.changes else 0, np.uint64)
         ptr = np.empty((1 << self.block_bits) + 2, np.uint32)
         counts, tally = np.zeros(inbox.N_STATUS, np.int64), np.zeros((3, len(self.model.kinds)), np.int64)
-        into = inbox.Inbox(at, *self.reads, self.words, self.merged, *self.scratch[s], ptr, counts, tally)
+        into = inbox.Inbox(
+            at,
+            *self.reads,
+            self.words,
+            self.merged,
+            *self.scratch[s],
+            ptr,
+            counts,
+            tally,
+            log,
+            (as_sent, as_sent.view(self.model.records[0])),
+        )
         at = np.zeros(places.N_AT, np.int64)
         at[places.STEP], at[places.RANK], at[places.N_BLOCKS] = step, self.comm.rank, self.n_blocks
         at[places.BLOCK_BITS], at[places.ANYBODY], at[places.BUDGET] = self.block_bits, self.any_receiver, self.budget
@@ -172,7 +186,18 @@ class Post:
             self._exchange(error)
         chunks.count(*self.writes, self.link, self.counts)
         n_later = sum(int(out.at[places.N_LATER]) for _, out in boxes)
+        self.longest = max(self.longest, *(int(out.at[places.LONGEST]) for _, out in boxes))
         self.is_sorted = self.comm.size == 1 and not n_later and not self.any_receiver
+
+    def n_due(self, blocks):
+        """Messages to a segment of blocks, at most. Local."""
+        return int(self.counts[blocks[0] : blocks[1]].sum())
+
+    def waiting(self):
+        """Places of all messages that will be read or sent on. Local."""
+        found = np.empty(self.n_waiting, np.uint32)
+        recording.places_of(*self.writes, self.link, self.n_blocks, found)
+        return found
 
     @property
     def n_waiting(self):

@@ -85,7 +85,7 @@ class Run:
                 totals = self._step(step)
             except Exception as error:
                 if self.recorder and getattr(error, "agreed", False):  # of all ranks
-                    self.recorder.stop(self.post)
+                    self.recorder.stop(self.post.longest)
                 raise
             found.steps = step + 1
             if totals["not_done"] == 0 or (self.until and self._is_over()):
@@ -126,7 +126,12 @@ class Run:
         except Exception as failed:  # told on all ranks
             error = failed
         post.deliver(boxes, error, step)
+        if self.recorder:
+            with together(self.comm):
+                self.recorder.ended([into.log for into, _ in boxes], step)
         totals = self._totals(boxes, step)
+        if self.recorder:
+            self.recorder.count(totals["sent"])
         if model.measures:
             for name, value in self.totals.reduce(self.comm)[1].items():
                 self.found.measures[name].append(value)
@@ -136,7 +141,10 @@ class Run:
         """All agents read and act: (inbox, outbox) of each segment of blocks."""
         model, post, ctx = self.model, self.post, self.model.at_step(step)
         states = tuple(model.seen(state) for state in model.states)
-        boxes = {s: post.boxes(s, blocks, step) for s, blocks in enumerate(post.open())}
+        boxes = {}
+        for s, blocks in enumerate(post.open()):
+            log = self.recorder.log(s, post.n_due(blocks), step) if self.recorder else ()
+            boxes[s] = post.boxes(s, blocks, step, log)
         waiting = dict(boxes)
         while waiting:
             done = []

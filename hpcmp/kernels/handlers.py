@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcmp.jit import inlined, kernel_if, lean_kernel_if
 from hpcmp.kernels import inbox as mailbox
+from hpcmp.kernels import recording
 from hpcmp.kernels.chunks import CHUNK_BITS
 from hpcmp.kernels.inbox import DROPPED_OLD, MERGED, RECEIVER_LEFT
 from hpcmp.kernels.intrinsics import prefetch
@@ -64,12 +65,14 @@ class Functions(NamedTuple):
     has_limits: bool
 
 
-def make_step(types, fingerprint, compiled):
+def make_step(types, level, fingerprint, compiled):
     """A loop over blocks of agents: messages first, then `each_step`, then goals. Local.
 
     Parameters
     ----------
     types : sequence of Functions
+    level : "off", "record" or "as sent"
+        Whether messages are recorded, and whether functions may change them before.
 
     Returns
     -------
@@ -77,6 +80,7 @@ def make_step(types, fingerprint, compiled):
         From where ``inbox.at`` says. False: it needs more chunks, or something is wrong (``out.at``); it can go on
         when there are.
     """
+    keep_as_sent, record = RECORDERS[level]
     turn = by_type([make_turn(functions, number) for number, functions in enumerate(types)])
 
     def loop(states, agents, inbox, out, ctx):
@@ -91,6 +95,7 @@ def make_step(types, fingerprint, compiled):
             if not at[mailbox.IS_OPEN]:
                 if not open_block(inbox, out, header, b, first, n_rows):
                     return False
+                keep_as_sent(inbox, n_rows)
             for i in range(at[mailbox.NEXT], first + n_rows):
                 if n_free[0] < at[mailbox.NEED] or (
                     out.at[ANYBODY] and out.at[ASKED] + out.at[BUDGET] > out.asked.size
@@ -114,12 +119,64 @@ def make_step(types, fingerprint, compiled):
                 end_agent(out, i)
                 if out.at[LEAVES]:
                     agents.has_left[i], agents.is_there[i] = True, False
+            record(inbox, out, n_rows)
             mailbox.close_block(b, inbox.head, inbox.tail, out.lists)
             at[mailbox.BLOCK] += 1
             at[mailbox.IS_OPEN] = 0
         return True
 
     return lean_kernel_if(compiled, loop)
+
+
+@inlined
+def _nothing_as_sent(inbox, n_rows):
+    pass
+
+
+@inlined
+def _keep_as_sent(inbox, n_rows):
+    n_words = inbox.at[mailbox.N_WORDS]
+    recording.copy_as_sent(inbox.slots, inbox.ptr[n_rows], inbox.words, n_words, inbox.as_sent[0], inbox.spare)
+
+
+@inlined
+def _record_nothing(inbox, out, n_rows):
+    pass
+
+
+@inlined
+def _record(inbox, out, n_rows):
+    _record_those(inbox, out, n_rows, inbox.slots, out.mail[0], inbox.words)
+
+
+@inlined
+def _record_as_sent(inbox, out, n_rows):
+    _record_those(inbox, out, n_rows, inbox.spare, inbox.as_sent[1], inbox.as_sent[0])
+
+
+@inlined
+def _record_those(inbox, out, n_rows, places, header, words):
+    headers = recording.Headers(
+        header["sender"],
+        header["to"],
+        header["number"],
+        header["kind"],
+        header["sent"],
+        header["cause_sender"],
+        header["cause_number"],
+        header["root_sender"],
+        header["root_number"],
+    )
+    at, n = inbox.at, inbox.ptr[n_rows]
+    step = out.at[STEP]
+    recording.record(places, n, headers, inbox.status, words, at[mailbox.N_WORDS], at[mailbox.PAYLOAD], step, inbox.log)
+
+
+RECORDERS = {
+    "off": (_nothing_as_sent, _record_nothing),
+    "record": (_nothing_as_sent, _record),
+    "as sent": (_keep_as_sent, _record_as_sent),
+}
 
 
 @inlined

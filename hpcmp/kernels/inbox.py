@@ -15,7 +15,7 @@ DELIVERED, IN_FLIGHT, DROPPED_NEW, DROPPED_OLD, MERGED, NO_RECEIVER, RECEIVER_LE
 N_STATUS = 7
 POLICIES = {"error": 0, "drop_new": DROPPED_NEW, "drop_old": DROPPED_OLD, "merge": MERGED}
 # places of the numbers in Inbox.at
-BLOCK, END, NEXT, IS_OPEN, NEED, LACK, N_DUE, N_WORDS, IS_SORTED, NOT_DONE, N_AT = range(11)
+BLOCK, END, NEXT, IS_OPEN, NEED, LACK, N_DUE, N_WORDS, PAYLOAD, IS_SORTED, NOT_DONE, N_AT = range(12)
 
 
 class Inbox(NamedTuple):
@@ -32,6 +32,8 @@ class Inbox(NamedTuple):
     ptr: np.ndarray  # uint32 (rows of a block + 2,) into slots
     counts: np.ndarray  # int64 (N_STATUS,) messages that ended otherwise than being read
     tally: np.ndarray  # int64 (3, n_kinds) of one row
+    log: tuple  # recording.Log, if messages are recorded
+    as_sent: tuple  # a block's messages before functions make some of them one, as words and as records
 
 
 @kernel

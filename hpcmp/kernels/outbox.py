@@ -30,6 +30,7 @@ from hpcmp.kernels.places import (
     ID,
     LAST,
     LEAVES,
+    LONGEST,
     N_BLOCKS,
     N_LATER,
     N_SENT,
@@ -167,7 +168,7 @@ def put_header(out, records, number, address, receiver, delay):
         out.asked[at[ASKED]] = receiver
         at[ASKED] += 1
     if delay > 1:
-        at[N_LATER] += 1
+        at[N_LATER], at[LONGEST] = at[N_LATER] + 1, max(at[LONGEST], delay)
     records["to"][k] = np.uint64(address) & ROW_MASK
     records["sender"][k] = at[ID]
     records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[AGENT]

@@ -30,11 +30,12 @@ from hpcmp.jit import inlined
     ASKED,  # messages to receivers that have to be looked up
     N_SENT,
     N_LATER,  # messages that are not for the next step
+    LONGEST,  # most steps that one waits
     BAD_KIND,  # what was wrong with which value
     BAD_FIELD,
     BAD_VALUE,
     N_AT,
-) = range(29)
+) = range(30)
 ACTS, MERGES, TESTS = range(3)  # Outbox.at[DOING]
 # what may be wrong in Outbox.at[STATUS]
 FINE, OVER_BUDGET, OVER_NUMBER, BAD_DELAY, TOO_LATE, NOT_NEAR, NO_EDGE, TOO_LARGE, UNREAD, OVER_LIMIT = range(10)

@@ -22,15 +22,28 @@ CAUSE = (  # ids and numbers of the message that caused it, and of the first of 
 )
 MOST = (1 << 31) - 1  # messages of one agent, and steps
 MOST_KINDS = 1 << 16
+WORD = 8  # bytes
 
 
 def layout(fields, is_traced, width=0):
-    """Record type of messages with payload fields (name, dtype), of so many bytes. Local."""
+    """Record type of messages with payload fields (name, dtype), of so many bytes. Local.
+
+    The payload is one run of bytes without gaps, which begins with a word.
+    """
     by_size = sorted((*HEADER, *(CAUSE if is_traced else ())), key=lambda column: -np.dtype(column[1]).itemsize)
     offsets, end = [], 0
-    for _, dtype in (*by_size, *fields):
-        size = np.dtype(dtype).itemsize
-        offsets.append(-(-end // size) * size)
-        end = offsets[-1] + size
+    for _, dtype in by_size:
+        offsets.append(end)
+        end += np.dtype(dtype).itemsize
+    end = payload_word(is_traced) * WORD
+    for _, dtype in fields:
+        offsets.append(end)
+        end += np.dtype(dtype).itemsize
     names, formats = zip(*by_size, *fields, strict=True)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": max(width, -(-end // 8) * 8)})
+    width = max(width, -(-end // WORD) * WORD)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": width})
+
+
+def payload_word(is_traced):
+    """Word of a record where the payload begins. Local."""
+    return -(-sum(np.dtype(dtype).itemsize for _, dtype in (*HEADER, *(CAUSE if is_traced else ()))) // WORD)
