@@ -37,6 +37,7 @@ EXTRAS["test"] = [
     "xarray",
     "h5netcdf",
     "pandas",
+    "networkx",
     "pyarrow",
     "safetensors",
 ]

@@ -157,6 +157,7 @@ class Recorder:
         head = {
             "level": self.model.trace,
             "message_types": [(k.name, d) for k, d in zip(self.model.kinds, self.payloads, strict=True)],
+            "relations": [k.relation for k in self.model.kinds],
             "agent_types": [agent.name for agent in self.model.agents],
             "seed": self.seed,
             "first_step": 0,

@@ -1,5 +1,6 @@
 """Running a model of agents: what is asked of a run, checked."""
 
+from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
 from hpcmp.agents.run import Run
 from hpcmp.comm import collective, together
@@ -78,11 +79,13 @@ def simulate(
     with together(graph.comm):
         if trail is not None and trace not in ("headers", "full"):
             raise ProgramError(f"a trail keeps records of messages; trace = {trace!r} makes none, headers and full do")
-        if budget is not None and budget < 1:
-            raise ProgramError(f"budget = {budget} is below 1")
-        model = Model(graph, agents, dict(params or {}), int(seed), role, joins, trace, check)
+        budget = None if budget is None else whole("budget", budget, least=1)
+        steps, seed, threads = whole("steps", steps, least=0), whole("seed", seed), whole("threads", threads, least=1)
+        if not isinstance(params, dict | None):
+            raise ProgramError(f"params is a dict of name to number, not {params!r}")
+        model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    return Run(model, int(budget), bool(any_receiver), threads, progress, trail, until).to_the_end(int(steps))
+    return Run(model, int(budget), bool(any_receiver), threads, progress, trail, until).to_the_end(steps)
 
 
 def _largest():
