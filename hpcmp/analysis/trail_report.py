@@ -17,6 +17,7 @@ from hpcmp.io.trail import IN_FLIGHT, STATUSES
 
 MAX_SHOWN = 3000  # messages that can be clicked through
 MAX_BINS = 120  # of the flow over time
+SLOW_STEPS = 10  # shown, where the run was timed
 LAYOUT_TURNS = 200
 
 
@@ -37,6 +38,7 @@ def report(trail, rows_of, top=40):
         "graph": _graph(trail, pairs, found.boxes, top),
         "flow": {"first": first.tolist(), "types": list(trail.types), "counts": counts.T.tolist()},
         "bottlenecks": rows_of(trail, found, top),
+        "slow": flow.slow_steps(trail, SLOW_STEPS),
         "sources": [found.n_sources, len(trail.agents)],
         "status": {name: int(n) for name, n in zip(STATUSES, flow.by_status(trail).sum(axis=1), strict=True) if n},
         "messages": _messages(trail),
