@@ -93,15 +93,16 @@ def kernel_if(compiled, function):
     return kernel(function) if compiled else function
 
 
-def inlined(function):
+def inlined(function, **options):
     """Mark a function that kernels call; plain Python stays callable. Local.
 
     It becomes part of the loop that calls it, however large: a call hands all
-    arrays over on the stack, which costs more than most messages.
+    arrays over on the stack, which costs more than most messages. ``options``
+    are numba's.
     """
     if function not in _INLINED:  # a second mark would be a second candidate for every call of it
         _INLINED.add(function)
-        register_jitable(error_model="numpy", forceinline=True)(function)
+        register_jitable(**{"error_model": "numpy", "forceinline": True, **options})(function)
     return function
 
 

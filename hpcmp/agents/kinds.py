@@ -1,10 +1,14 @@
 """What a model of agents is made of: kinds of messages, and types of agents with their functions."""
 
+import inspect
+import operator
+
 import numpy as np
 
 from hpcmp.engine.program import Reducer
 from hpcmp.errors import ProgramError
-from hpcmp.kernels import outbox
+from hpcmp.io.trail import type_title
+from hpcmp.kernels import kind, outbox
 from hpcmp.kernels.inbox import POLICIES
 
 RESERVED = {name for name, _ in (*outbox.HEADER, *outbox.CAUSE)}
@@ -22,6 +26,8 @@ class MessageType:
     Parameters
     ----------
     name : str
+    relation : str, optional
+        Of the graph: such messages go along its edges alone.
     fields
         Name to dtype: numbers or truth values.
 
@@ -31,8 +37,9 @@ class MessageType:
         A field has a reserved name or another dtype.
     """
 
-    def __init__(self, name, **fields):
-        self.name, self.number = str(name), 0
+    def __init__(self, name, relation=None, **fields):
+        self.name, self.relation = str(name), None if relation is None else str(relation)
+        self.number = self.near = 0  # among the kinds of a model; whose neighbours get it
         self.dtypes = {field: _number_dtype(f"message {name!r}", field, dtype) for field, dtype in fields.items()}
         self.fields = tuple(self.dtypes)
         for field in self.fields:
@@ -42,7 +49,21 @@ class MessageType:
                 )
 
     def __repr__(self):
-        return f"MessageType({self.name!r}, {', '.join(f'{f}={d}' for f, d in self.dtypes.items())})"
+        bound = [] if self.relation is None else [f"relation={self.relation!r}"]
+        return f"MessageType({', '.join([repr(self.name), *bound, *(f'{f}={d}' for f, d in self.dtypes.items())])})"
+
+    @property
+    def title(self):
+        """What to call it: its name, and its relation if it has one."""
+        return type_title(self.name, self.relation)
+
+    def over(self, relation):
+        """A kind of the same name and fields along another relation. Local.
+
+        It has functions of its own: what a note means depends on the relation
+        over which it came.
+        """
+        return MessageType(self.name, relation=relation, **self.dtypes)
 
     def record(self, width, is_traced):
         """Record type of such messages, of so many bytes. Local."""
@@ -60,7 +81,7 @@ class MessageType:
         )
 
 
-outbox.know_kind(MessageType)
+kind.know_kind(MessageType)
 
 
 def header(is_traced):
@@ -98,6 +119,9 @@ class Agent:
         self.step_function = self.begin_function = self.goal_function = None
         self.acts_alone = False  # when no message is on its way
 
+    def __repr__(self):  # of no address: it may be part of a fingerprint
+        return f"Agent({self.name!r})"
+
     def on(self, kind, limit=None, policy="error"):
         """Decorator: function(me, msg, out, ctx) reads messages of a kind. Local.
 
@@ -113,19 +137,18 @@ class Agent:
         """
         if not isinstance(kind, MessageType):
             raise ProgramError(f"agent {self.name!r}: on() takes a MessageType, not {kind!r}")
-        if kind.name in {k.name for k in self.handlers}:
-            raise ProgramError(f"agent {self.name!r} has two functions for message {kind.name!r}")
+        if kind.title in {k.title for k in self.handlers}:
+            raise ProgramError(f"agent {self.name!r} has two functions for message {kind.title!r}")
         if not callable(policy) and policy not in POLICIES:
             raise ProgramError(f"policy {policy!r} is none of error, drop_new, drop_old and no function")
-        if limit is not None and limit < 1:
-            raise ProgramError(f"limit = {limit} is below 1")
+        limit = None if limit is None else whole("limit", limit, least=1)
 
         def take(function):
-            self.handlers[kind] = function
+            self.handlers[kind] = self._takes(function, "me", "msg", "out", "ctx")
             if limit is not None:
-                self.limits[kind] = int(limit), "merge" if callable(policy) else policy
+                self.limits[kind] = limit, "merge" if callable(policy) else policy
                 if callable(policy):
-                    self.merges[kind] = policy
+                    self.merges[kind] = self._takes(policy, "into", "msg")
             return function
 
         return take
@@ -138,12 +161,12 @@ class Agent:
         """
         if function is None:
             return lambda function: self.each_step(function, alone=alone)
-        self.step_function, self.acts_alone = function, alone
+        self.step_function, self.acts_alone = self._takes(function, "me", "out", "ctx"), alone
         return function
 
     def begin(self, function):
         """Decorator: function(me, ctx) makes the first state. Local."""
-        self.begin_function = function
+        self.begin_function = self._takes(function, "me", "ctx")
         return function
 
     def goal(self, function):
@@ -151,7 +174,16 @@ class Agent:
 
         The run ends when it is true of all agents of all types that have one.
         """
-        self.goal_function = function
+        self.goal_function = self._takes(function, "me", "ctx")
+        return function
+
+    def _takes(self, function, *names):
+        """The function, if it takes so many arguments."""
+        try:
+            inspect.signature(function).bind(*names)
+        except (TypeError, ValueError) as error:
+            name = getattr(function, "__name__", repr(function))
+            raise ProgramError(f"agent {self.name!r}: {name} is no function of ({', '.join(names)})") from error
         return function
 
     def measure(self, reducer, name=None):
@@ -171,7 +203,7 @@ class Agent:
             called = str(name or function.__name__)
             if called in self.measures:
                 raise ProgramError(f"agent {self.name!r} has two measures {called!r}")
-            self.measures[called] = reducer(function)
+            self.measures[called] = reducer(self._takes(function, "me", "ctx"))
             return function
 
         return take
@@ -185,6 +217,19 @@ class Agent:
     def record(self):
         """Record type of the agents' state. Local."""
         return np.dtype([("id", "<i8"), *self.state.items()], align=True)
+
+
+def whole(name, value, least=None):
+    """A whole number of 64 bits that is not below another. Local."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ProgramError(f"{name} = {value!r} is no whole number") from error
+    if least is not None and number < least:
+        raise ProgramError(f"{name} = {number} is below {least}")
+    if abs(number) >= 2**63:
+        raise ProgramError(f"{name} = {number} does not fit 64 bits")
+    return number
 
 
 def _number_dtype(what, field, dtype):

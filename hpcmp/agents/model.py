@@ -1,13 +1,15 @@
 """A model of agents bound to one rank's graph: numbered kinds, states, compiled loops."""
 
+import keyword
+
 import numpy as np
 
-from hpcmp import jit
-from hpcmp.agents.kinds import MessageType
-from hpcmp.engine.fingerprint import fingerprint, helpers
+from hpcmp.agents.kinds import Agent, MessageType, whole
+from hpcmp.agents.near import number_relations
+from hpcmp.engine.fingerprint import fingerprint, helpers, reached
 from hpcmp.engine.reduce import absorber
 from hpcmp.errors import ProgramError
-from hpcmp.kernels import handlers, inbox, outbox
+from hpcmp.kernels import handlers, inbox, plain, uses
 from hpcmp.kernels.access import record
 
 CONTEXT = ("step", "n_vertices", "seed")
@@ -18,24 +20,19 @@ class Model:
     """A model bound to a graph: numbered kinds, states, compiled loops."""
 
     def __init__(self, graph, agents, params, seed, role, joins, trace, check):
-        self.graph, self.agents, self.trace, self.is_checked = graph, tuple(agents), trace, check
+        self.graph, self.agents, self.trace, self.is_checked = graph, agent_types(agents), trace, check
         if trace not in TRACES:
             raise ProgramError(f"trace = {trace!r} is none of {', '.join(TRACES)}")
         self.is_traced = trace in ("headers", "full")
-        if not self.agents or len({a.name for a in self.agents}) < len(self.agents):
-            raise ProgramError("one or more agent types with different names are needed")
         self.kinds, self.measures = self._number_kinds(), self._share_measures()
+        self.relations = number_relations(graph, self.kinds)
         width = max(kind.record(0, self.is_traced).itemsize for kind in self.kinds)
         self.records = tuple(kind.record(width, self.is_traced) for kind in self.kinds)
         self.width = width
-        names = [*CONTEXT, *params]
-        if len(set(names)) < len(names):
-            raise ProgramError(f"a parameter has a name that ctx has already: {', '.join(CONTEXT)}")
-        self.context = record("Context", names)
         self.constants = np.int64(graph.n_vertices), np.int64(seed), *(_as_number(k, v) for k, v in params.items())
+        self.context = record("Context", [*CONTEXT, *params])
         self.rows = self._rows_by_type(role)
-        n = graph.n_owned
-        self.joins = np.zeros(n, np.int64) if joins is None else _vertex_field(graph, joins).astype(np.int64)
+        self.joins = np.zeros(graph.n_owned, np.int64) if joins is None else self._joins(joins)
         self.states = [self._first_state(agent, rows) for agent, rows in zip(self.agents, self.rows, strict=True)]
         self.loops = [self._loops(agent) for agent in self.agents]
 
@@ -43,9 +40,9 @@ class Model:
         kinds = {}
         for agent in self.agents:
             for kind in (*agent.handlers, *_kinds_used(agent)):
-                if kinds.setdefault(kind.name, kind) is not kind:
-                    raise ProgramError(f"two message types are named {kind.name!r}")
-        found = sorted(kinds.values(), key=lambda kind: kind.name)
+                if kinds.setdefault(kind.title, kind) is not kind:
+                    raise ProgramError(f"two message types are named {kind.title!r}")
+        found = sorted(kinds.values(), key=lambda kind: kind.title)
         if not found:
             raise ProgramError("no agent reads or sends a message")
         for number, kind in enumerate(found):
@@ -65,7 +62,7 @@ class Model:
         n = self.graph.n_owned
         if len(self.agents) == 1:
             return [np.arange(n, dtype=np.uint32)]
-        code, names = _vertex_field(self.graph, role), [agent.name for agent in self.agents]
+        code, names = _whole_field(self.graph, role), [agent.name for agent in self.agents]
         if role in self.graph.categories:
             texts = self.graph.categories[role]
             unknown = [text for text in texts if text not in names]
@@ -82,20 +79,41 @@ class Model:
             )
         return [np.flatnonzero(code == number).astype(np.uint32) for number in range(len(names))]
 
+    def _joins(self, name):
+        joins = _whole_field(self.graph, name)
+        early = np.flatnonzero(joins < 0)
+        if len(early):
+            at = early[0]
+            raise ProgramError(f"vertex {self.graph.id[at]} joins in step {joins[at]} ({name!r}); steps begin with 0")
+        return joins.astype(np.int64)
+
     def _first_state(self, agent, rows):
         state = np.zeros(len(rows), agent.record())
         state["id"] = self.graph.id[rows]
-        for name in agent.state:
+        for name, dtype in agent.state.items():
             if name in self.graph.vertex_fields:
-                state[name] = self.graph.vertex_fields[name][rows]
+                values = self.graph.vertex_fields[name]
+                what = f"agent {agent.name!r}: the graph's vertex field {name!r}"
+                if values.ndim > 1:
+                    raise ProgramError(f"{what} has {values.shape[1]} numbers a vertex, a state field has one")
+                if not uses.may_hold(dtype, values.dtype):
+                    raise ProgramError(f"{what} is {values.dtype}, which the state {dtype} does not hold")
+                bounds = uses.limits(dtype, values.dtype)
+                wrong = bounds and (values[rows] < bounds[0]) | (values[rows] > bounds[1])
+                if bounds and wrong.any():
+                    at = rows[np.flatnonzero(wrong)[0]]
+                    raise ProgramError(f"{what} is {values[at]} at {self.graph.id[at]}, which {dtype} does not hold")
+                state[name] = values[rows]
         return state
 
     def _loops(self, agent):
         compiled = not self.is_checked
+        for function in helpers(*agent.merges.values()):
+            uses.inlined(function, merges=True)
         for function in helpers(*agent.functions):
-            jit.inlined(function)
+            uses.inlined(function)
         numbers = tuple(kind.number for kind in agent.handlers)
-        key = fingerprint(agent.functions, numbers, [(k.name, k.number, k.dtypes) for k in self.kinds])
+        key = fingerprint(agent.functions, numbers, [(k.name, k.number, k.near, k.dtypes) for k in self.kinds])
         merges = {kind.number: f for kind, f in agent.merges.items()}
         return {
             "acts": handlers.make_acts(tuple(agent.handlers.values()), numbers, agent.step_function, key, compiled),
@@ -119,27 +137,41 @@ class Model:
         """Whether the agent has a function for each kind: bool array. Local."""
         return np.isin(np.arange(len(self.kinds)), [kind.number for kind in agent.handlers])
 
-    def views(self, buffer):
-        """Records of every kind over the bytes of a buffer. Local."""
-        return tuple(self.seen(buffer.view(r)) for r in self.records)
+    def views(self, buffer, merges=False):
+        """Records of every kind over a buffer; may functions write them? Local."""
+        return tuple(self.seen(buffer.view(r), kind, merges) for r, kind in zip(self.records, self.kinds, strict=True))
 
-    def seen(self, records):
+    def seen(self, records, kind=None, merges=False):
         """Records as functions see them. Local."""
-        return outbox.Records(records) if self.is_checked else records
+        return plain.Records(records, kind, merges) if self.is_checked else records
 
     def at_step(self, step):
         """The step's context. Local."""
         return self.context(np.int64(step), *self.constants)
 
 
+def agent_types(agents):
+    """The types of a model, checked against each other: tuple. Local."""
+    if not isinstance(agents, list | tuple) or not all(isinstance(agent, Agent) for agent in agents) or not agents:
+        raise ProgramError(f"a model is a list of Agents, not {agents!r}")
+    seen, state = set(), {}
+    for agent in agents:
+        if agent.name in seen:
+            raise ProgramError(f"two agent types are named {agent.name!r}")
+        seen.add(agent.name)
+        for name, dtype in agent.state.items():
+            other = state.setdefault(name, (agent, dtype))
+            if other[1] != dtype:
+                raise ProgramError(
+                    f"state {name!r} is {other[1]} of agents {other[0].name!r} and {dtype} of {agent.name!r}; "
+                    "they would be one column of the result"
+                )
+    return tuple(agents)
+
+
 def _kinds_used(agent):
     """Kinds of messages that an agent's functions name."""
-    found = []
-    for function in helpers(*agent.functions):
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        named = [function.__globals__[n] for n in function.__code__.co_names if n in function.__globals__]
-        found += [value for value in (*cells, *named) if isinstance(value, MessageType)]
-    return found
+    return [value for value in reached(*agent.functions) if isinstance(value, MessageType)]
 
 
 def _vertex_field(graph, name):
@@ -149,7 +181,18 @@ def _vertex_field(graph, name):
     return graph.vertex_fields[name]
 
 
+def _whole_field(graph, name):
+    values = _vertex_field(graph, name)
+    if values.dtype.kind not in "iub" or values.ndim > 1:
+        raise ProgramError(f"the vertex field {name!r} is {values.dtype}; whole numbers are needed")
+    return values.astype(np.int64) if values.dtype.kind == "b" else values
+
+
 def _as_number(name, value):
-    if not isinstance(value, bool | int | float | np.number | np.bool_):
+    if not isinstance(value, bool | int | float | np.number | np.bool_) or isinstance(value, np.complexfloating):
         raise ProgramError(f"parameter {name} = {value!r} is no number")
-    return np.int64(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not name.isidentifier() or keyword.iskeyword(name) or name[0] == "_" or name in CONTEXT:
+        why = "ctx has it already" if name in CONTEXT else "it is no plain name"
+        raise ProgramError(f"a parameter cannot be called {name!r}: {why}")
+    is_python_int = isinstance(value, int) and not isinstance(value, bool)
+    return np.int64(whole(f"parameter {name}", value)) if is_python_int else value

@@ -5,11 +5,10 @@
 
 import numpy as np
 
+from hpcmp.agents.near import neighbour_lists
 from hpcmp.comm import alltoallv, exchange_counts, raise_together, together
 from hpcmp.errors import ProgramError
-from hpcmp.graph import reversed_edges
-from hpcmp.kernels import inbox, outbox
-from hpcmp.kernels.access import record
+from hpcmp.kernels import inbox, outbox, places
 from hpcmp.memory import Pool
 
 WORD = 8  # bytes
@@ -21,10 +20,7 @@ class Post:
     def __init__(self, graph, model, any_receiver):
         self.graph, self.model, self.comm, self.any_receiver = graph, model, graph.comm, any_receiver
         self.pool = Pool()
-        turned = reversed_edges(graph) if graph.directed else graph
-        self.heard_by = turned.in_ptr, turned.in_src
-        scalars = {name: values for name, values in turned.edge_fields.items() if values.ndim == 1}
-        self.edges = record("Edge", tuple(scalars))(*scalars.values())
+        turned, *self.heard_by, self.edges = neighbour_lists(graph, model.relations)
         self.id, self.gid = turned.id, turned.local_gids()
         self.bounds = graph.gid_bounds
         self.arrived, self.waiting = self._buffer(0), self._buffer(0)
@@ -53,7 +49,7 @@ class Post:
         self.ptr, self.slots, self.status = ptr.view(np.uint64), slots, np.zeros(len(head), np.uint8)
         self.buffer, self.waiting, self.arrived = buffer, buffer[later], self._buffer(0)
         self.as_sent, self.sent = buffer, self._buffer(0)
-        return self.model.views(buffer)
+        return self.model.views(buffer, merges=True)
 
     def keep_as_sent(self, is_needed):
         """Remember messages as they are now, if functions may merge them. Local."""
@@ -80,14 +76,15 @@ class Post:
             m = head[self.slots[np.flatnonzero(wrong)[0]]]
             raise ProgramError(
                 f"step {step}: agent {self.graph.id[m['to'] - self.graph.first_gid]} ({agent.name}) reads no message "
-                f"{self.model.kinds[m['kind']].name!r}, which agent {m['sender']} sent it (its message {m['number']})"
+                f"{self.model.kinds[m['kind']].title!r}, which agent {m['sender']} sent it (its message {m['number']})"
             )
 
     def outbox(self, room, numbers, step):
         """An empty outbox and its buffer. Local."""
         buffer = self._buffer(room)
-        at = np.zeros(outbox.N_AT, np.int64)
-        at[outbox.STEP], at[outbox.OF_NUMBER], at[outbox.OF_HOME] = step, outbox.NOWHERE, outbox.NOWHERE
+        at = np.zeros(places.N_AT, np.int64)
+        at[places.STEP], at[places.OF_NUMBER], at[places.OF_HOME] = step, places.NOWHERE, places.NOWHERE
+        at[places.ANYBODY] = self.any_receiver
         asked = np.zeros((room, 2), np.int64)
         views = self.model.views(buffer)
         return outbox.Outbox(views, at, asked, numbers, *self.heard_by, self.id, self.gid, self.edges), buffer
@@ -96,8 +93,8 @@ class Post:
         """Join what was sent; (how many, places and ids that were asked for). Local."""
         asked, first, parts = [], 0, []
         for out, buffer in outboxes:
-            n = int(out.at[outbox.FILLED])
-            a = out.asked[: out.at[outbox.ASKED]]
+            n = int(out.at[places.FILLED])
+            a = out.asked[: out.at[places.ASKED]]
             asked.append(a + np.array([first, 0]))
             parts.append(buffer[:n])
             first += n
@@ -130,16 +127,12 @@ class Post:
 
     def _look_up(self, head, asked, step):
         """Fill in the gids of receivers that are not near; the error of one that there is not, or None. Collective."""
-        if not self.comm.allreduce(len(asked)):
+        if not self.any_receiver or not self.comm.allreduce(len(asked)):
             return None
-        if not self.any_receiver:
-            return (
-                None if not len(asked) else self._unknown(head, asked[0], step, "is neither a neighbour nor the sender")
-            )
         gids = self._gids_of(asked[:, 1])
         head["to"][asked[:, 0]] = gids
         wrong = np.flatnonzero(gids < 0)
-        return self._unknown(head, asked[wrong[0]], step, "does not exist") if len(wrong) else None
+        return self._unknown(head, asked[wrong[0]], step) if len(wrong) else None
 
     def _gids_of(self, ids):
         """Gid of each id, -1 where there is none. Collective."""
@@ -158,10 +151,9 @@ class Post:
         first = sum(self.comm.allgather(len(ids))[: self.comm.rank])
         return rows[first : first + len(ids)]
 
-    def _unknown(self, head, asked, step, why):
+    def _unknown(self, head, asked, step):
         m = head[asked[0]]
-        kind = self.model.kinds[m["kind"]].name
-        more = "" if self.any_receiver else "; any_receiver=True allows every agent"
         return ProgramError(
-            f"step {step}: agent {m['sender']} sends {kind!r} (its message {m['number']}) to {asked[1]}, which {why}{more}"
+            f"step {step}: agent {m['sender']} sends {self.model.kinds[m['kind']].title!r} (its message {m['number']}) "
+            f"to {asked[1]}, which does not exist"
         )

@@ -38,6 +38,7 @@ class Recorder:
         about = {
             "level": model.trace,
             "message_types": [(k.name, d) for k, d in zip(model.kinds, self.payloads, strict=True)],
+            "relations": [k.relation for k in model.kinds],
             "agent_types": [agent.name for agent in model.agents],
             "seed": seed,
             "sample": sample,

@@ -6,23 +6,20 @@ one sum. Nothing depends on how agents are shared among ranks and threads: a mes
 sender's own numbering.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hpcmp import analysis, jit
+from hpcmp.agents import wrong
 from hpcmp.agents.post import Post
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
-from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.kernels import inbox, outbox
-
-WRONG = {
-    outbox.OVER_BUDGET: "sends more than {budget} messages in one step; `budget` allows more",
-    outbox.BAD_DELAY: "sends a message that would be read before the next step: a delay is at least 1",
-}
+from hpcmp.errors import ProgramError
+from hpcmp.kernels import inbox, places
 
 
 @dataclass
@@ -81,15 +78,15 @@ class Run:
         start = said = time.perf_counter()
         model, found = self.model, self.found
         with together(self.comm):
-            for loops, state in zip(model.loops, model.states, strict=True):
+            for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
                 if loops["begin"]:
-                    loops["begin"](model.seen(state), model.at_step(-1), 0, len(state))
+                    with self._named(agent, rows, "begin") as at:
+                        loops["begin"](model.seen(state), at, model.at_step(-1), 0, len(state))
         for step in range(steps):
             try:
-                with np.errstate(over="ignore"):  # of draws in plain Python, which wrap as compiled ones do
-                    totals = self._step(step)
-            except HpcmpError as error:
-                if self.recorder and error.agreed:  # of all ranks
+                totals = self._step(step)
+            except Exception as error:
+                if self.recorder and getattr(error, "agreed", False):  # of all ranks
                     self.recorder.stop(self.post)
                 raise
             found.steps = step + 1
@@ -127,25 +124,24 @@ class Run:
         self.is_there[:] = (model.joins <= step) & ~self.has_left
         mail = post.open(step)
         counts = np.zeros(7, np.int64)
-        error, outboxes = None, []
+        error, outboxes, not_done = None, [], 0
         try:
             counts[inbox.RECEIVER_LEFT] = post.drop_absent(self.is_there)
             self._sort_and_limit(mail, counts, step)
             counts[inbox.DELIVERED] = len(post.slots) - counts.sum()
-            outboxes = self._act(mail, step)
+            outboxes = self._act(model.views(post.buffer), step)
+            not_done = self._not_done(step)
+            self._measure(step)
         except Exception as failed:  # told on all ranks
             error = failed
         raise_together(self.comm, error)
-        if self.recorder:
-            with together(self.comm):
-                self.recorder.ended(post, step)
         sent, asked = post.close(outboxes)
         self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
         post.deliver(asked, step)
+        if self.recorder:
+            with together(self.comm):
+                self.recorder.ended(post, step)
         self.has_left |= ~self.is_there & (model.joins <= step)
-        with together(self.comm):
-            not_done = self._not_done(step)
-            self._measure(step)
         mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
         total = np.zeros(len(mine), np.int64)
         self.comm.Allreduce(np.array(mine, np.int64), total)
@@ -176,11 +172,14 @@ class Run:
             post.refuse_unread(agent, rows, model.reads(agent), step)
             if agent.limits:
                 limits = model.limits_of(agent)
-                at = loops["limits"](rows, post.ptr, post.slots, mail, *limits, post.status, counts, 0, len(rows))
-                if at >= 0:
+                with self._named(agent, rows, f"step {step}, policy", mail[0]) as at:
+                    over = loops["limits"](
+                        rows, post.ptr, post.slots, mail, *limits, post.status, counts, at, 0, len(rows)
+                    )
+                if over >= 0:
                     raise ProgramError(
-                        f"step {step}: agent {self.graph.id[rows[at]]} ({agent.name}) gets more messages than its limit "
-                        f"of {', '.join(f'{v[0]} {k.name!r}' for k, v in agent.limits.items())}; "
+                        f"step {step}: agent {self.graph.id[rows[over]]} ({agent.name}) gets more messages than its limit "
+                        f"of {', '.join(f'{v[0]} {k.title!r}' for k, v in agent.limits.items())}; "
                         "a policy would say what to do"
                     )
 
@@ -197,46 +196,48 @@ class Run:
                     out, buffer = self.post.outbox(self.room, self.numbers, step)
                     made.append((out, buffer))
                     args = (rows, self.is_there, self.post.ptr, self.post.slots, mail, self.post.status, out)
-                    try:
+                    with wrong.named(agent, lambda out=out: wrong.who(model, step, agent, out.at)):
                         lo = acts(model.seen(state), *args, model.at_step(step), self.budget, self.room, lo, hi)
-                    except Exception as error:
-                        raise ProgramError(
-                            f"{self._where(agent, out, step)}: {type(error).__name__}: {error}"
-                        ) from error
-                    if out.at[outbox.STATUS] != outbox.FINE:
-                        wrong = WRONG[int(out.at[outbox.STATUS])].format(budget=self.budget)
-                        raise ProgramError(f"{self._where(agent, out, step)} {wrong}")
+                    if out.at[places.STATUS] != places.FINE:
+                        raise wrong.told(model, step, agent, out, self.budget)
                 filled[t, hi] = made
 
             self.threads.run(some, _even(len(rows), self.threads.n_threads))
         return [one for key in sorted(filled) for one in filled[key]]
 
-    def _where(self, agent, out, step):
-        at, row = out.at, int(out.at[outbox.ROW])
-        text = f"step {step}: agent {self.graph.id[row]} ({agent.name})"
-        if at[outbox.OF_NUMBER] != outbox.NOWHERE:
-            text += f", reading message {at[outbox.OF_NUMBER]} of agent {at[outbox.OF_SENDER]},"
-        return text
+    @contextlib.contextmanager
+    def _named(self, agent, rows, what, mail=None):
+        """Where a loop keeps the row and the message at hand; what its function raises is told with them."""
+        at = np.full(2, -1, np.int64)
+
+        def where():
+            text = f"{what} of agent {self.graph.id[rows[at[0]]]} ({agent.name})"
+            return text if at[1] < 0 else f"{text}, message {mail['number'][at[1]]} of agent {mail['sender'][at[1]]}"
+
+        with wrong.named(agent, where):
+            yield at
 
     def _not_done(self, step):
         """Agents of this rank that are not done; with no goal at all 1."""
         model, goals, n = self.model, 0, 0
-        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
+        for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
             if loops["goal"]:
                 goals += 1
-                n += loops["goal"](model.seen(state), rows, self.is_there, model.at_step(step), 0, len(rows))
+                with self._named(agent, rows, f"step {step}, goal") as at:
+                    n += loops["goal"](model.seen(state), rows, self.is_there, at, model.at_step(step), 0, len(rows))
         return n if goals else 1
 
     def _measure(self, step):
         """Take in all agents of this rank."""
         model, totals = self.model, self.totals
         totals.clear()
-        for loops, state, rows in zip(model.loops, model.states, model.rows, strict=True):
+        for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
             for name, loop in loops["measures"].items():
 
-                def some(lo, hi, name=name, loop=loop, state=state, rows=rows):
+                def some(lo, hi, agent=agent, name=name, loop=loop, state=state, rows=rows):
                     share = share_of(model.measures[name])
-                    loop(model.seen(state), rows, self.is_there, model.at_step(step), share, lo, hi)
+                    with self._named(agent, rows, f"step {step}, measure {name!r}") as at:
+                        loop(model.seen(state), rows, self.is_there, at, model.at_step(step), share, lo, hi)
                     shares.append(share)
 
                 shares = []
@@ -251,10 +252,7 @@ class Run:
         with together(self.comm):
             for agent, state, rows in zip(model.agents, model.states, model.rows, strict=True):
                 for name, dtype in agent.state.items():
-                    column = columns.setdefault(name, np.zeros(n, dtype))
-                    if column.dtype != dtype:
-                        raise ProgramError(f"two agent types have {name!r} with different dtypes")
-                    column[rows] = state[name]
+                    columns.setdefault(name, np.zeros(n, dtype))[rows] = state[name]
         found, table = self.found, {"step": np.arange(self.found.steps)}
         for name in found.counts[0] if found.counts else ():
             table[name] = np.array([row[name] for row in found.counts])

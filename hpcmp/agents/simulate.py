@@ -1,5 +1,6 @@
 """Running a model of agents: what is asked of a run, checked."""
 
+from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
 from hpcmp.agents.record import Recorder
 from hpcmp.agents.run import Run
@@ -84,16 +85,18 @@ def simulate(
     with together(graph.comm):
         if trail is not None and trace not in ("headers", "full"):
             raise ProgramError(f"a trail keeps records of messages; trace = {trace!r} makes none, headers and full do")
-        if not 0 < sample <= 1:
-            raise ProgramError(f"sample = {sample} is no share of conversations; it is over 0 and at most 1")
+        if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample <= 1:
+            raise ProgramError(f"sample = {sample!r} is no share of conversations; it is over 0 and at most 1")
         if sample < 1 and trace not in ("headers", "full"):
             raise ProgramError(f"a sample is one of records; trace = {trace!r} makes none, headers and full do")
-        if budget is not None and budget < 1:
-            raise ProgramError(f"budget = {budget} is below 1")
-        model = Model(graph, agents, dict(params or {}), int(seed), role, joins, trace, check)
+        budget = None if budget is None else whole("budget", budget, least=1)
+        steps, seed, threads = whole("steps", steps, least=0), whole("seed", seed), whole("threads", threads, least=1)
+        if not isinstance(params, dict | None):
+            raise ProgramError(f"params is a dict of name to number, not {params!r}")
+        model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    recorder = Recorder(model, trail, int(seed), float(sample)) if model.is_traced else None
-    return Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until).to_the_end(int(steps))
+    recorder = Recorder(model, trail, seed, float(sample)) if model.is_traced else None
+    return Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until).to_the_end(steps)
 
 
 def _largest():

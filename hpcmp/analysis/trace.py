@@ -49,7 +49,20 @@ class Trail:
 
     @property
     def n(self):
+        return self._n_written if self._is_closed is None else int(self._is_closed.sum())
+
+    @property
+    def _n_written(self):
         return int(self.head["segments"]["n_records"].sum())
+
+    @cached_property
+    def _is_closed(self):
+        """Which records are of closed steps; None: all. Others are there where a run came to no end: some messages of
+        a step may have come long before the rest."""
+        if self._n_written == self.head["steps"]["sent"].sum():
+            return None
+        sent = read_columns(self.path, self.head, ["step_sent"])["step_sent"]
+        return sent <= self.head["last_step"]
 
     @property
     def level(self):
@@ -76,18 +89,21 @@ class Trail:
 
     @property
     def types(self):
-        """Names of the message types."""
-        return tuple(name for name, _ in self.head["message_types"])
+        """Message types: names, with the relation of those that are bound to one."""
+        names = (name for name, _ in self.head["message_types"])
+        return tuple(map(files.type_title, names, self.head["relations"]))
 
     @property
     def has_time(self):
         return TIME in self.head["steps"]
 
     def type_number(self, name):
-        """Place of a message type among the types. Local."""
-        if name not in self.types:
-            raise GraphError(f"{name!r} is no message type of {self.path} (it has: {', '.join(self.types) or 'none'})")
-        return self.types.index(name)
+        """Place of a message type among the types, by name or title. Local."""
+        named = [k for k, (plain, _) in enumerate(self.head["message_types"]) if plain == name]
+        if name not in self.types and len(named) != 1:
+            what = "no message type" if not named else "several message types"
+            raise GraphError(f"{name!r} is {what} of {self.path} (it has: {', '.join(self.types) or 'none'})")
+        return self.types.index(name) if name in self.types else named[0]
 
     # ------------------------------------------------------------ columns
 
@@ -126,6 +142,7 @@ class Trail:
         """The rank that recorded each message: int64 (n,)."""
         segments, order = self.head["segments"], self._order
         rank = np.repeat(segments["rank"], segments["n_records"])
+        rank = rank if self._is_closed is None else rank[self._is_closed]
         return rank if order is None else rank[order]
 
     def place_of_agents(self, ids):
@@ -209,6 +226,7 @@ class Trail:
             return {}
         found = read_columns(self.path, self.head, names)
         for name in names:
+            found[name] = found[name] if self._is_closed is None else found[name][self._is_closed]
             self._check_range(name, found[name])
         return found
 
@@ -386,7 +404,10 @@ class Trail:
             "sample": self.sample if self.is_sample else None,
             "first_step": self.steps[0],
             "last_step": self.steps[1],
-            "message_types": {name: str(np.lib.format.dtype_to_descr(d)) for name, d in self.head["message_types"]},
+            "message_types": {
+                name: str(np.lib.format.dtype_to_descr(dtype))
+                for name, (_, dtype) in zip(self.types, self.head["message_types"], strict=True)
+            },
             "agent_types": self.head["agent_types"],
             "messages": totals,
             "segments": len(segments["rank"]),

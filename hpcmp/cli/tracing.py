@@ -212,7 +212,7 @@ def _bottlenecks(trail, args):
     if args.sources is not None and args.sources < 1:
         raise GraphError(f"--sources {args.sources} is no number of agents; write 1 or more")
     found = flow.bottlenecks(trail, args.sources)
-    rows = bottleneck_rows(trail, found, args.top)
+    rows = flow.agent_rows(trail, found, _cut(flow.order_of(trail, found), args.top))
     if args.json:
         _emit_facts(trail, {"agents": len(trail.agents), "sources": found.n_sources, "top": rows})
         return
@@ -220,25 +220,6 @@ def _bottlenecks(trail, args):
         emit(f"betweenness estimated from {found.n_sources} of {len(trail.agents)} agents")
     spec = {k: ".6f" if k in ("betweenness", "traffic") else "" for k in (rows[0] if rows else {"agent": ""})}
     emit(*table(rows, spec))
-
-
-def bottleneck_rows(trail, found, top):
-    """Agents of the highest traffic betweenness, then load: list of dict. Local."""
-    boxes = found.boxes
-    order = np.lexsort((trail.agents, -boxes.received, -found.traffic))
-    return [
-        {
-            "agent": trail.name_of(trail.agents[k]),
-            "traffic": float(found.traffic[k]),
-            "betweenness": float(found.betweenness[k]),
-            **{
-                name: int(getattr(boxes, name)[k])
-                for name in ("received", "sent", "lost", "fan_in", "fan_out", "queue")
-            },
-            "queue_step": int(boxes.queue_step[k]),
-        }
-        for k in _cut(order, top)
-    ]
 
 
 def _flow(trail, args):
@@ -365,7 +346,7 @@ def _report(trail, args):
     from hpcmp.analysis.trail_report import report
     from hpcmp.cli.writing import write_lines
 
-    write_lines(args, [report(trail, bottleneck_rows, args.top)])
+    write_lines(args, [report(trail, args.top)])
     if args.json:
         _emit_facts(trail, {"messages": trail.n, "output": args.output})
 

@@ -5,6 +5,7 @@ from pathlib import Path
 # What in numba's account says what is wrong, the most telling first
 TELLING = (
     "values were given",
+    "was given",
     "Unknown attribute",
     "Untyped global name",
     "NameError",

@@ -22,19 +22,23 @@ def fingerprint(*values):
     return digest.hexdigest()
 
 
-def helpers(*functions):
-    """The functions and all plain Python functions they call. Local."""
+def reached(*functions):
+    """All that functions and their helpers name, numbers and texts left out. Local."""
     seen = {}
     _visit([f for f in functions if f is not None], hashlib.sha256(), seen)
-    reached = (getattr(v, "py_func", v) for v in seen.values())
-    return [f for f in reached if isinstance(f, types.FunctionType) and _home(f) not in FOREIGN]
+    return list(seen.values())
+
+
+def helpers(*functions):
+    """The functions and all plain Python functions they call. Local."""
+    found = (getattr(v, "py_func", v) for v in reached(*functions))
+    return [f for f in found if isinstance(f, types.FunctionType) and _home(f) not in FOREIGN]
 
 
 def names_used(*functions):
     """All names and texts that functions and their helpers mention. Local."""
-    seen, names = {}, set()
-    _visit([f for f in functions if f is not None], hashlib.sha256(), seen)
-    for value in seen.values():
+    names = set()
+    for value in reached(*functions):
         if isinstance(value, types.CodeType):
             names.update(value.co_names)
             names.update(c for c in value.co_consts if isinstance(c, str))

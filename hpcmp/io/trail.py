@@ -41,6 +41,11 @@ N_SUMS = 2  # of 64 bits each, the digest of a step
 MAX_TYPE_BYTES = 1 << 20  # of one payload
 
 
+def type_title(name, relation):
+    """What to call a message type that may be bound to a relation: str. Local."""
+    return name if relation is None else f"{name} ({relation})"
+
+
 def write_head(folder, head):
     """Write or replace the head of a trail; rank 0 does. Local.
 
@@ -49,6 +54,8 @@ def write_head(folder, head):
     head : dict
         ``level`` : one of `LEVELS`;
         ``message_types`` : list of (name, numpy record dtype);
+        ``relations`` : list, optional: of each type the relation of the graph
+        along which it goes, or None;
         ``agent_types`` : list of str;
         ``seed`` : int or None;
         ``sample`` : float, optional: share of conversations whose records
@@ -74,6 +81,7 @@ def write_head(folder, head):
     attrs = {
         "level": head["level"],
         "message_types": json.dumps(types),
+        "relations": json.dumps(list(head.get("relations") or [None] * len(types))),
         "agent_types": json.dumps(list(head["agent_types"])),
         "seed": json.dumps(head.get("seed")),
         "sample": float(head.get("sample", 1.0)),
@@ -179,6 +187,7 @@ def read_head(folder):
         if head["level"] not in LEVELS:
             raise FormatError(f"{path}: the level {head['level']!r} is none of {', '.join(LEVELS)}")
         head["message_types"] = [_type_of(x, path) for x in h5.json_attribute(handle, "message_types", list, path=path)]
+        head["relations"] = _relations(handle, len(head["message_types"]), path)
         head["agent_types"] = [str(name) for name in h5.json_attribute(handle, "agent_types", list, path=path)]
         head["seed"] = h5.json_attribute(handle, "seed", int | None, path=path)
         head["sample"] = h5.attribute(handle, "sample", float, path=path)
@@ -235,6 +244,16 @@ def _check_steps(head, n_steps, path):
         if name not in steps or steps[name].shape != shape:
             has = steps[name].shape if name in steps else "nothing"
             raise FormatError(f"{path}: steps/{name} has {has}, the shape {shape} is needed; the file is damaged")
+
+
+def _relations(handle, n_types, path):
+    """The relation of each message type, None where it has none."""
+    found = h5.json_attribute(handle, "relations", list, path=path)
+    if len(found) != n_types or not all(name is None or isinstance(name, str) for name in found):
+        raise FormatError(
+            f"{path}: relations of message types are {str(found)[:60]}; {n_types} names or nulls are needed"
+        )
+    return found
 
 
 def _type_of(entry, path):

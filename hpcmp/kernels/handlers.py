@@ -10,16 +10,8 @@ import numpy as np
 from hpcmp.jit import inlined, kernel_if
 from hpcmp.kernels.inbox import DROPPED_OLD, MERGED
 from hpcmp.kernels.intrinsics import prefetch
-from hpcmp.kernels.outbox import (
-    FILLED,
-    FINE,
-    LEAVES,
-    STATUS,
-    begin_agent,
-    begin_alone,
-    begin_conversation,
-    begin_message,
-)
+from hpcmp.kernels.outbox import begin_agent, begin_alone, begin_conversation, begin_message
+from hpcmp.kernels.places import FILLED, FINE, LEAVES, STATUS
 
 ONE, AHEAD = np.uint64(1), np.uint64(12)  # messages; records are asked for so far ahead
 
@@ -96,13 +88,13 @@ def make_limits(merges, numbers, fingerprint, compiled):
 
     Returns
     -------
-    loop : callable (rows, ptr, slots, mail, limits, policies, status, counts, lo, hi) -> int
+    loop : callable (rows, ptr, slots, mail, limits, policies, status, counts, at, lo, hi) -> int
         Marks what is left out in ``status``, and counts it by status. A row whose inbox overflows with the policy
-        "error" ends the loop; -1 else.
+        "error" ends the loop; -1 else. ``at``: the row whose messages are merged, and the place of the message.
     """
     merge = by_merge(merges, numbers)
 
-    def loop(rows, ptr, slots, mail, limits, policies, status, counts, lo, hi):
+    def loop(rows, ptr, slots, mail, limits, policies, status, counts, at, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         header = mail[0]
         seen, last, total = (
@@ -136,6 +128,7 @@ def make_limits(merges, numbers, fingerprint, compiled):
                     status[k] = policy
                     counts[policy] += 1
                     if policy == MERGED:
+                        at[0], at[1] = r, k
                         merge(kind, mail, last[kind], k)
                 else:
                     last[kind] = k
@@ -164,12 +157,16 @@ def _merge_nothing(kind, mail, into, k):
 
 
 def make_test(function, fingerprint, compiled):
-    """A loop that counts the agents of which a function is not true. Local."""
+    """A loop that counts agents of which a function is not true. Local.
 
-    def loop(agents, rows, is_there, ctx, lo, hi):
+    ``at[0]``: the row at hand, here and in `make_begin`.
+    """
+
+    def loop(agents, rows, is_there, at, ctx, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         n = 0
         for r in range(lo, hi):
+            at[0] = r
             if is_there[rows[r]] and not function(agents[r], ctx):
                 n += 1
         return n
@@ -180,9 +177,10 @@ def make_test(function, fingerprint, compiled):
 def make_measure(function, absorb, fingerprint, compiled):
     """A loop that takes a number of each agent into a share of a reduction. Local."""
 
-    def loop(agents, rows, is_there, ctx, share, lo, hi):
+    def loop(agents, rows, is_there, at, ctx, share, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         for r in range(lo, hi):
+            at[0] = r
             if is_there[rows[r]]:
                 absorb(share, function(agents[r], ctx))
 
@@ -192,9 +190,10 @@ def make_measure(function, absorb, fingerprint, compiled):
 def make_begin(function, fingerprint, compiled):
     """A loop in which agents make their first state. Local."""
 
-    def loop(agents, ctx, lo, hi):
+    def loop(agents, at, ctx, lo, hi):
         fingerprint  # noqa: B018 (part of the cache key)
         for r in range(lo, hi):
+            at[0] = r
             function(agents[r], ctx)
 
     return kernel_if(compiled, loop)

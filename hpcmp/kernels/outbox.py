@@ -11,13 +11,35 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from numba.core.errors import TypingError
-from numba.core.imputils import lower_constant
-from numba.core.typing.typeof import typeof_impl
-from numba.extending import models, overload, overload_method, register_model
+from numba.core.errors import NumbaNotImplementedError, TypingError
+from numba.extending import overload, overload_method
+from numba.np.numpy_support import as_dtype
 
 from hpcmp.jit import inlined
-from hpcmp.kernels import access
+from hpcmp.kernels import uses
+from hpcmp.kernels.kind import as_kind, as_known, near_of, near_of_type
+from hpcmp.kernels.neighbours import edge, find, n_neighbours, neighbour, place, row_in
+from hpcmp.kernels.places import (
+    ASKED,
+    BAD_DELAY,
+    FILLED,
+    FINE,
+    LEAVES,
+    LEFT,
+    NOWHERE,
+    OF_HOME,
+    OF_NUMBER,
+    OF_ROOT_NUMBER,
+    OF_ROOT_SENDER,
+    OF_SENDER,
+    ONE,
+    OVER_BUDGET,
+    ROW,
+    STATUS,
+    STEP,
+    TOO_LARGE,
+    fail,
+)
 
 HEADER = (
     ("to", "<i8"),  # gid of the receiver
@@ -35,46 +57,6 @@ CAUSE = (  # step in which it was sent; ids and numbers of the message that caus
     ("root_sender", "<i8"),
     ("root_number", "<i8"),
 )
-# places of the numbers in Outbox.at
-FILLED, LEFT, ROW, STEP, STATUS, ASKED, OF_SENDER, OF_NUMBER, OF_HOME, OF_ROOT_SENDER, OF_ROOT_NUMBER, LEAVES = range(
-    12
-)
-N_AT = 12
-# what may be wrong in Outbox.at[STATUS]
-FINE, OVER_BUDGET, BAD_DELAY = range(3)
-NOWHERE = -1  # gid of a receiver that has to be looked up; number of a cause that is not there
-ZERO, ONE = np.uint64(0), np.uint64(1)
-
-
-class Records:
-    """Records as compiled code sees them, for plain Python: rows with attributes."""
-
-    def __init__(self, array):
-        self.array, self.dtype = array, array.dtype
-
-    def __len__(self):
-        return len(self.array)
-
-    def __getitem__(self, key):
-        return self.array[key] if isinstance(key, str) else Row(self.array[key])
-
-
-class Row:
-    """One record whose fields are attributes, whatever their names. Reads and writes go to the array."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields):
-        object.__setattr__(self, "_fields", fields)
-
-    def __getattr__(self, name):
-        if name not in self._fields.dtype.names:
-            raise AttributeError(f"there is no field {name!r}; there are {', '.join(self._fields.dtype.names)}")
-        return self._fields[name]
-
-    def __setattr__(self, name, value):
-        getattr(self, name)
-        self._fields[name] = value
 
 
 class Outbox(NamedTuple):
@@ -84,39 +66,39 @@ class Outbox(NamedTuple):
     at: np.ndarray  # int64 (N_AT,) how far it is filled, and for whom
     asked: np.ndarray  # int64 (room, 2) place and receiver's id of messages to agents that are not near
     numbers: np.ndarray  # int64 (n_owned,) how many messages each row has sent
-    ptr: np.ndarray  # uint64 (n_owned + 1,) of neighbours
-    heard_by: np.ndarray  # uint32 local rows of out-neighbours, ascending by id
+    ptr: np.ndarray  # uint64 (lists * n_owned + 1,) of neighbours
+    heard_by: np.ndarray  # uint32 local rows of out-neighbours, ascending by id in each list
     id: np.ndarray  # int64 (n_local,)
     gid: np.ndarray  # int64 (n_local,)
     edges: tuple  # fields of edges to neighbours, as they lie in heard_by
 
     def send(self, kind, receiver, *values):
         """Send to a neighbour, the sender of the message at hand, or oneself. Local."""
-        write(self, kind, find(self, receiver), receiver, 1, values)
+        write(self, kind, receiver, 1, values)
 
     def send_later(self, delay, kind, receiver, *values):
         """`send` what can be read ``delay`` steps from now. Local."""
-        write(self, kind, find(self, receiver), receiver, delay, values)
+        write(self, kind, receiver, delay, values)
 
     def to_neighbours(self, kind, *values):
         """Send to all out-neighbours, ascending by id. Local."""
         write_to_all(self, kind, values)
 
-    def degree(self):
-        """Number of out-neighbours. Local."""
-        return n_neighbours(self)
+    def degree(self, kind=None):
+        """Number of out-neighbours, or of those that get a kind of message. Local."""
+        return n_neighbours(self, near_of(kind))
 
-    def neighbour(self, q):
+    def neighbour(self, q, kind=None):
         """Id of the q-th out-neighbour, q from 0. Local."""
-        return neighbour(self, q)
+        return neighbour(self, q, near_of(kind))
 
-    def place(self, id):
+    def place(self, id, kind=None):
         """Which neighbour has an id, -1 if none: what `edge` takes. Local."""
-        return place(self, id)
+        return place(self, id, near_of(kind))
 
-    def edge(self, q):
+    def edge(self, q, kind=None):
         """Edge to the q-th out-neighbour: its fields of scalars. Local."""
-        return edge(self, q)
+        return edge(self, q, near_of(kind))
 
     def leave(self):
         """Be gone from the next step on: what comes then is not read. Local."""
@@ -143,63 +125,11 @@ def begin_alone(out):
 
 
 @inlined
-def n_neighbours(out):
-    """Number of out-neighbours of the row at hand. Local."""
-    row = np.uint64(out.at[ROW])
-    return np.int64(out.ptr[row + ONE] - out.ptr[row])
-
-
-@inlined
-def neighbour(out, q):
-    """Id of the q-th out-neighbour. Local."""
-    if q < 0 or q >= n_neighbours(out):
-        raise IndexError("the agent has not so many neighbours")
-    return out.id[out.heard_by[out.ptr[np.uint64(out.at[ROW])] + np.uint64(q)]]
-
-
-@inlined
-def find(out, receiver):
-    """Gid of a receiver by its id: `NOWHERE` if it is not near. Local."""
-    if out.at[OF_HOME] != NOWHERE and receiver == out.at[OF_SENDER]:
-        return out.at[OF_HOME]
-    row = np.uint64(out.at[ROW])
-    if receiver == out.id[row]:
-        return out.gid[row]
-    q = place(out, receiver)
-    return out.gid[out.heard_by[out.ptr[row] + np.uint64(q)]] if q >= 0 else np.int64(NOWHERE)
-
-
-@inlined
-def place(out, id):
-    """Which out-neighbour, the first of several edges, has an id; else -1. Local."""
-    row = np.uint64(out.at[ROW])
-    lo, end = out.ptr[row], out.ptr[row + ONE]
-    hi = end
-    while lo < hi:
-        middle = (lo + hi) >> ONE
-        if out.id[out.heard_by[middle]] < id:
-            lo = middle + ONE
-        else:
-            hi = middle
-    if lo < end and out.id[out.heard_by[lo]] == id:
-        return np.int64(lo - out.ptr[row])
-    return np.int64(-1)
-
-
-@inlined
-def edge(out, q):
-    """Fields of the edge to the q-th out-neighbour. Local."""
-    if q < 0 or q >= n_neighbours(out):
-        raise IndexError("the agent has not so many neighbours")
-    return access.at(out.edges, out.ptr[np.uint64(out.at[ROW])] + np.uint64(q))
-
-
-@inlined
 def claim(out, delay):
     """Place of the next message, -1 if there may be none. Local."""
-    if delay < 1:
+    if out.at[STATUS] == FINE and delay < 1:
         out.at[STATUS] = BAD_DELAY
-    elif out.at[LEFT] <= 0:
+    elif out.at[STATUS] == FINE and out.at[LEFT] <= 0:
         out.at[STATUS] = OVER_BUDGET
     if out.at[STATUS] != FINE:
         return np.int64(-1)
@@ -244,9 +174,25 @@ def begin_conversation(out, header):
         out.at[OF_ROOT_SENDER], out.at[OF_ROOT_NUMBER] = header.root_sender, header.root_number
 
 
-def write(out, kind, gid, receiver, delay, values):
+def write(out, kind, receiver, delay, values):
     """Write one message. Local."""
-    check_values(kind, len(values))
+    as_known(kind)
+    for what, given in (("an id", uses.dtype_of(receiver)), ("a delay", uses.dtype_of(delay))):
+        check_whole(what, given, given)
+    write_one(out, kind, find(out, receiver, kind.number, kind.near), receiver, delay, values)
+
+
+def write_one(out, kind, gid, receiver, delay, values):
+    """Write one message whose receiver was found. Local."""
+    check_values(kind.name, kind.fields, len(values))
+    if out.mail[kind.number].kind is not kind:
+        raise TypeError(f"message {kind.name!r} is no part of the model: no function of its agents names it")
+    for name, value in zip(kind.fields, values, strict=True):
+        field, given = kind.dtypes[name], uses.dtype_of(value)
+        check_value(kind.name, name, field, given, given)
+        bounds = uses.limits(field, given)
+        if bounds and not bounds[0] <= value <= bounds[1]:
+            fail(out, TOO_LARGE, kind.number, kind.fields.index(name), value)
     records, k = out.mail[kind.number], claim(out, delay)
     if k >= 0:
         put_header(out, records, k, kind.number, gid, receiver, delay)
@@ -256,54 +202,36 @@ def write(out, kind, gid, receiver, delay, values):
 
 def write_to_all(out, kind, values):
     """Write one message to every out-neighbour. Local."""
-    row = int(out.at[ROW])
+    row = int(row_in(out, as_known(kind).near))
     for e in range(int(out.ptr[row]), int(out.ptr[row + 1])):
         j = out.heard_by[e]
-        write(out, kind, out.gid[j], out.id[j], 1, values)
+        write_one(out, kind, out.gid[j], out.id[j], 1, values)
 
 
-def check_values(kind, n_values):
-    """Refuse a number of values that is not that of the kind's fields. Local."""
-    if n_values != len(kind.fields):
-        have = ", ".join(kind.fields) or "none"
-        raise TypeError(f"message {kind.name!r} has the fields {have}; {n_values} values were given")
+def check_values(name, fields, n_values):
+    """Refuse a number of values that is not that of a kind's fields. Local."""
+    if n_values != len(fields):
+        have = ", ".join(fields) or "none"
+        raise TypeError(f"message {name!r} has the fields {have}; {n_values} values were given")
+
+
+def check_value(name, field, dtype, given, shown):
+    """Refuse a value that a field of a kind does not hold, by its dtype. Local."""
+    if not uses.may_hold(dtype, given):
+        raise TypeError(f"message {name!r}: {uses.wrong_store(field, dtype, shown)}")
+
+
+def check_whole(what, given, shown):
+    """Refuse a number that is not whole, by its dtype. Local."""
+    if given.kind not in "iu":
+        raise TypeError(f"{what} is a whole number, {shown} was given")
 
 
 # ---------------------------------------------------------------- the same for numba
 
 
-class Kind(types.Type):
-    """numba's type of a kind of message, whose values carry nothing: all is in the type."""
-
-    def __init__(self, name, number, fields):
-        self.kind_name, self.number, self.fields = name, number, fields
-        super().__init__(f"Kind({name}, {number}, {fields})")
-
-
-register_model(Kind)(models.OpaqueModel)
-
-
-@lower_constant(Kind)
-def _no_value(context, builder, kind, value):
-    return context.get_dummy_value()
-
-
-def know_kind(cls):
-    """Let numba type the instances of a class by name, number and fields. Local."""
-
-    @typeof_impl.register(cls)
-    def _type_of(value, c):
-        return Kind(value.name, value.number, value.fields)
-
-
 def _is_outbox(out):
     return isinstance(out, types.NamedTuple) and out.instance_class is Outbox
-
-
-def _as_kind(kind):
-    if not isinstance(kind, Kind):
-        raise TypingError(f"a MessageType is needed to send, not {kind}")
-    return kind
 
 
 @overload(put_cause)
@@ -324,16 +252,6 @@ def _begin_conversation_overload(out, header):
     return begin
 
 
-def _writer(kind, values):
-    """A function (out, gid, receiver, delay, values) that writes one message of a kind."""
-    number, fields = _as_kind(kind).number, kind.fields
-    n_values = len(values)
-    if n_values != len(fields):
-        have = ", ".join(fields) or "none"
-        raise TypingError(f"message {kind.kind_name!r} has the fields {have}; {n_values} values were given")
-    return number, _payload_writer(fields)
-
-
 def _payload_writer(names):
     """A function (records, k, values) that writes fields."""
     if not names:
@@ -351,10 +269,46 @@ def _write_nothing(records, k, values):
     pass
 
 
-def _make_write(kind, values):
-    number, put_payload = _writer(kind, values)
+def _limits_keeper(number, bounds, at=0):
+    """A function (out, values) that refuses numbers beyond the bounds of their fields, None for no bounds."""
+    while bounds and bounds[-1] is None:
+        bounds = bounds[:-1]
+    if not bounds:
+        return inlined(_keep_nothing)
+    rest = _limits_keeper(number, bounds[1:], at + 1)
+    is_bounded, (least, largest) = bounds[0] is not None, bounds[0] or (0, 0)
+
+    def keep(out, values):
+        if is_bounded and (values[0] < least or values[0] > largest):
+            fail(out, TOO_LARGE, number, at, values[0])
+        rest(out, values[1:])
+
+    return inlined(keep)
+
+
+def _keep_nothing(out, values):
+    pass
+
+
+def _make_write(out, kind, values, **whole):
+    """A function (out, gid, receiver, delay, values) that writes one message of a kind."""
+    number, name = as_kind(kind).number, kind.kind_name
+    record = out.types[out.fields.index("mail")][number].dtype
+    fields = {field: as_dtype(record.typeof(field)) for field in kind.fields}
+    given = [_dtype_or_none(value) for value in values]
+    try:
+        check_values(name, kind.fields, len(values))
+        for what, value in whole.items():
+            check_whole(what.replace("_", " "), _dtype_or_none(value) or np.dtype(object), types.unliteral(value))
+        for (field, dtype), has, value in zip(fields.items(), given, values, strict=True):
+            check_value(name, field, dtype, has or np.dtype(object), types.unliteral(value))
+    except TypeError as error:
+        raise TypingError(str(error)) from error
+    put_payload = _payload_writer(kind.fields)
+    keep = _limits_keeper(number, [uses.limits(*pair) for pair in zip(fields.values(), given, strict=True)])
 
     def one(out, gid, receiver, delay, values):
+        keep(out, values)
         k = claim(out, delay)
         if k >= 0:
             records = out.mail[number]
@@ -364,29 +318,41 @@ def _make_write(kind, values):
     return inlined(one)
 
 
+def _dtype_or_none(value):
+    try:
+        return as_dtype(types.unliteral(value))
+    except NumbaNotImplementedError:
+        return None
+
+
 @overload_method(types.NamedTuple, "send")
 def _send(out, kind, receiver, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
-        return lambda out, kind, receiver, *values: one(out, find(out, receiver), receiver, 1, values)
+        one = _make_write(out, kind, _types_of(values), an_id=receiver)
+        number, near = kind.number, kind.near
+        return lambda out, kind, receiver, *values: one(out, find(out, receiver, number, near), receiver, 1, values)
     return None
 
 
 @overload_method(types.NamedTuple, "send_later")
 def _send_later(out, delay, kind, receiver, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
-        return lambda out, delay, kind, receiver, *values: one(out, find(out, receiver), receiver, delay, values)
+        one = _make_write(out, kind, _types_of(values), an_id=receiver, a_delay=delay)
+        number, near = kind.number, kind.near
+        return lambda out, delay, kind, receiver, *values: one(
+            out, find(out, receiver, number, near), receiver, delay, values
+        )
     return None
 
 
 @overload_method(types.NamedTuple, "to_neighbours")
 def _to_neighbours(out, kind, *values):
     if _is_outbox(out):
-        one = _make_write(kind, _types_of(values))
+        one = _make_write(out, kind, _types_of(values))
+        near = kind.near
 
         def to_all(out, kind, *values):
-            row = np.uint64(out.at[ROW])
+            row = row_in(out, near)
             for e in range(out.ptr[row], out.ptr[row + ONE]):
                 j = out.heard_by[e]
                 one(out, out.gid[j], out.id[j], 1, values)
@@ -396,30 +362,34 @@ def _to_neighbours(out, kind, *values):
 
 
 @overload_method(types.NamedTuple, "degree")
-def _degree(out):
+def _degree(out, kind=None):
     if _is_outbox(out):
-        return lambda out: n_neighbours(out)
+        near = near_of_type(kind)
+        return lambda out, kind=None: n_neighbours(out, near)
     return None
 
 
 @overload_method(types.NamedTuple, "neighbour")
-def _neighbour(out, q):
+def _neighbour(out, q, kind=None):
     if _is_outbox(out):
-        return lambda out, q: neighbour(out, q)
+        near = near_of_type(kind)
+        return lambda out, q, kind=None: neighbour(out, q, near)
     return None
 
 
 @overload_method(types.NamedTuple, "place")
-def _place(out, id):
+def _place(out, id, kind=None):
     if _is_outbox(out):
-        return lambda out, id: place(out, id)
+        near = near_of_type(kind)
+        return lambda out, id, kind=None: place(out, id, near)
     return None
 
 
 @overload_method(types.NamedTuple, "edge")
-def _edge(out, q):
+def _edge(out, q, kind=None):
     if _is_outbox(out):
-        return lambda out, q: edge(out, q)
+        near = near_of_type(kind)
+        return lambda out, q, kind=None: edge(out, q, near)
     return None
 
 
