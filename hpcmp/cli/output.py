@@ -91,7 +91,7 @@ def plain(value):
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def table(rows, columns):
+def table(rows, columns, names=()):
     """Lines of an aligned table with a header: list of str. Local.
 
     Parameters
@@ -99,8 +99,10 @@ def table(rows, columns):
     rows : list of dict
     columns : dict of str to str
         Key to format spec.
+    names : collection of str
+        Keys that are somebody's names; in others ``_`` is a blank.
     """
-    cells = [[key.replace("_", " ") for key in columns]]
+    cells = [[key if key in names else key.replace("_", " ") for key in columns]]
     cells += [[format(row[key], spec) for key, spec in columns.items()] for row in rows]
     widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
     return ["  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells]

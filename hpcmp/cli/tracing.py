@@ -255,7 +255,7 @@ def _flow(trail, args):
         emit_json({"messages": trail.n, "pairs": len(pairs.count), "status": status, "steps": steps, "edges": edges})
         return
     emit(f"{trail.n} messages between {len(pairs.count)} pairs: {', '.join(f'{n} {k}' for k, n in status.items())}", "")
-    emit(*table(steps, dict.fromkeys(("step", *trail.types), "")), "")
+    emit(*table(steps, dict.fromkeys(("step", *trail.types), ""), trail.types), "")
     emit(*table(edges, dict.fromkeys(("sender", "receiver", "messages"), "")))
 
 
