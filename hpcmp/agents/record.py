@@ -144,7 +144,10 @@ class Recorder:
         n = len(self.counts)
         sums = np.zeros((n, trail.N_SUMS), np.uint64)
         sums[: len(self.sums)] = self.sums
-        total, counts = np.empty_like(sums.view(np.int64)), np.array(self.counts, np.int64)
+        total, counts = (
+            np.empty_like(sums.view(np.int64)),
+            np.array(self.counts, np.int64).reshape(n, len(trail.COUNTS), len(self.model.kinds)),
+        )
         self.comm.Allreduce(sums.view(np.int64), total)
         all_counts = np.empty_like(counts)
         self.comm.Allreduce(counts, all_counts)

@@ -62,6 +62,21 @@ def refuse_to_replace(path, force):
         )
 
 
+def refuse_to_replace_trail(folder, force):
+    """Refuse to begin a trail where there is one. Local.
+
+    Raises
+    ------
+    FileError
+        There is one, and no force.
+    """
+    from hpcmp.errors import FileError
+    from hpcmp.io.trail import is_trail
+
+    if is_trail(folder) and not force:
+        raise FileError(f"{folder} holds a trail already; write to another folder, or replace it with --force")
+
+
 def say(comm, text):
     """Print a line of the result, on rank 0. Local."""
     if comm.rank == 0:

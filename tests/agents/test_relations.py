@@ -149,7 +149,9 @@ def team(tmp_path_factory):
     spec.loader.exec_module(module)
     folder = tmp_path_factory.mktemp("team")
     module.write(folder)
-    return module, {name: np.loadtxt(folder / f"{name}.tsv", np.int64) for name in ("assigns", "hands_over", "reports_to", "tells")}
+    return module, {
+        name: np.loadtxt(folder / f"{name}.tsv", np.int64) for name in ("assigns", "hands_over", "reports_to", "tells")
+    }
 
 
 def team_graph(comm, tables):
@@ -177,7 +179,14 @@ def check_law(trail, tickets, managers):
         words = [kind for _, kind, _ in story]
         again = ["built", "ticket (hands_over)", "ticket (reports_to)"]
         n = (len(words) - 5) // 3
-        assert words == ["ticket (assigns)", *again * n, "built", "ticket (hands_over)", "passed (reports_to)", "ticket (tells)"]
+        assert words == [
+            "ticket (assigns)",
+            *again * n,
+            "built",
+            "ticket (hands_over)",
+            "passed (reports_to)",
+            "ticket (tells)",
+        ]
         assert trail["receiver"][story[-1][2]] == trail["sender"][story[0][2]] == ticket // tickets
         root = trail.called(story[0][2]).split(":")
         of = (trail["conversation_sender"] == int(root[0])) & (trail["conversation_number"] == int(root[1]))
