@@ -9,7 +9,8 @@ import numpy as np
 from hpcmp.agents.near import neighbour_lists
 from hpcmp.comm import MAX_COUNT, alltoallv, owner_of, raise_together, together
 from hpcmp.dtypes import LID
-from hpcmp.errors import HpcmpError, ProgramError
+from hpcmp.errors import HpcmpError, MemoryLimitError, ProgramError
+from hpcmp.io.room import free_bytes, shown
 from hpcmp.kernels import chunks, inbox, outbox, places, recording
 from hpcmp.kernels.records import WORD, payload_word
 from hpcmp.memory import Pool
@@ -47,7 +48,7 @@ class Post:
         self.n_free = np.zeros((self.n_writers, 1), np.int64)
         self.longest = 1  # steps that a message of this rank waited
         self.is_sorted = True  # whether all messages of a block are written in the order of reading
-        self._grow(self.n_writers * self.need)
+        self.step = 0
 
     def _neighbours(self):
         """Who hears whom, and where those agents are. Collective."""
@@ -68,11 +69,14 @@ class Post:
         """Have so many chunks more. Local."""
         n, per_chunk = len(self.link), CHUNK * self.n_words
         n_chunks = n + n_more
+        room, needed, free = n_chunks * CHUNK, n_chunks * per_chunk * WORD, free_bytes()
+        text = (
+            f"step {self.step}: room for {room} messages of {self.model.width} bytes takes {shown(needed)} on one rank"
+        )
         if n_chunks > MOST_CHUNKS:
-            raise ProgramError(
-                f"more than {MOST_CHUNKS * CHUNK} messages are on their way to or from the agents of rank "
-                f"{self.comm.rank}; use more ranks"
-            )
+            raise MemoryLimitError(f"{text}; there is none for more than {MOST_CHUNKS * CHUNK}, use more ranks")
+        if free is not None and needed > free:
+            raise MemoryLimitError(f"{text}, {shown(free)} are free")
         words = self.pool.empty(n_chunks * per_chunk, np.uint64)
         words[: n * per_chunk] = self.words
         self.words, self.link = words, np.append(self.link, np.zeros(n_more, np.uint32))
@@ -108,8 +112,9 @@ class Post:
 
     # ------------------------------------------------------------ a step
 
-    def open(self):
+    def open(self, step):
         """Begin a step: what was written is read. Segments of blocks: list of (first, end). Local."""
+        self.step = step
         self.reads, self.writes = self.writes, self.reads
         self.writes[1][:] = 0
         work = self.counts[: self.n_blocks] + (1 << self.block_bits)
@@ -129,7 +134,7 @@ class Post:
         if len(self.scratch[s][0]) < most:
             self.scratch[s] = _scratch(most + most // 4)
         at = np.zeros(inbox.N_AT, np.int64)
-        at[inbox.BLOCK], at[inbox.END], at[inbox.NEED] = *blocks, self.need
+        at[inbox.BLOCK], at[inbox.END], at[inbox.NEED] = blocks[0], blocks[1], self.need
         at[inbox.N_WORDS], at[inbox.IS_SORTED] = self.n_words, self.is_sorted
         at[inbox.PAYLOAD] = payload_word(self.model.is_traced)
         as_sent = np.empty(most * self.n_words if self.model.changes else 0, np.uint64)
@@ -153,10 +158,10 @@ class Post:
         at[places.OF_NUMBER] = places.NOWHERE
         if self.any_receiver and len(self.asked[s]) < self.budget:
             self.asked[s] = np.empty(2 * self.budget, np.int64)
-        return into, self._outbox(at, s)
+        return into, self._outbox(at, s, np.zeros(len(self.model.kinds), np.int64))
 
-    def _outbox(self, at, s):
-        return outbox.Outbox(self.views, at, self.writer(s), self.asked[s], self.numbers, *self.near)
+    def _outbox(self, at, s, sent):
+        return outbox.Outbox(self.views, at, self.writer(s), self.asked[s], sent, self.numbers, *self.near)
 
     def more_room(self, boxes):
         """Let segments go on that had too few chunks: dict of segment to (inbox, outbox). Local."""
@@ -167,7 +172,7 @@ class Post:
             n_asked = int(out.at[places.ASKED])
             if self.any_receiver and n_asked + self.budget > len(self.asked[s]):
                 self.asked[s] = np.concatenate((self.asked[s][:n_asked], np.empty(n_asked + self.budget, np.int64)))
-            found[s] = into._replace(words=self.words, merged=self.merged), self._outbox(out.at, s)
+            found[s] = into._replace(words=self.words, merged=self.merged), self._outbox(out.at, s, out.sent)
         return found
 
     def deliver(self, boxes, error, step):

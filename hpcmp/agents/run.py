@@ -15,7 +15,6 @@ import numpy as np
 from hpcmp import analysis, jit
 from hpcmp.agents import wrong
 from hpcmp.agents.post import Post
-from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
@@ -59,13 +58,13 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
+    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model, any_receiver, budget, self.threads.n_threads)
-        self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
+        self.recorder = recorder
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
-        self.found = Simulation(model.graph, model.agents, states, trail=folder)
+        self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
@@ -85,7 +84,7 @@ class Run:
                 totals = self._step(step)
             except Exception as error:
                 if self.recorder and getattr(error, "agreed", False):  # of all ranks
-                    self.recorder.stop(self.post.longest)
+                    self.recorder.stop(self.post)
                 raise
             found.steps = step + 1
             if totals["not_done"] == 0 or (self.until and self._is_over()):
@@ -122,6 +121,8 @@ class Run:
         error, boxes = None, []
         try:
             boxes = self._act(step)
+            if self.recorder:
+                self.recorder.lap("act")
             self._measure(step)
         except Exception as failed:  # told on all ranks
             error = failed
@@ -131,7 +132,7 @@ class Run:
                 self.recorder.ended([into.log for into, _ in boxes], step)
         totals = self._totals(boxes, step)
         if self.recorder:
-            self.recorder.count(totals["sent"])
+            self.recorder.count(boxes, post, totals["sent"])
         if model.measures:
             for name, value in self.totals.reduce(self.comm)[1].items():
                 self.found.measures[name].append(value)
@@ -142,7 +143,7 @@ class Run:
         model, post, ctx = self.model, self.post, self.model.at_step(step)
         states = tuple(model.seen(state) for state in model.states)
         boxes = {}
-        for s, blocks in enumerate(post.open()):
+        for s, blocks in enumerate(post.open(step)):
             log = self.recorder.log(s, post.n_due(blocks), step) if self.recorder else ()
             boxes[s] = post.boxes(s, blocks, step, log)
         waiting = dict(boxes)

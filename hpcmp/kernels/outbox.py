@@ -62,6 +62,7 @@ class Outbox(NamedTuple):
     at: np.ndarray  # int64 (N_AT,) whose turn it is, and what is counted
     lists: tuple  # chunks.Lists, for each block of agents, each rank, and receivers that have to be looked up
     asked: np.ndarray  # int64 (room,) ids of those
+    sent: np.ndarray  # int64 (n_kinds,) how many, where messages are recorded
     numbers: np.ndarray  # int32 (n_owned,) how many messages each agent has sent
     ids: np.ndarray  # int64 (n_owned,) of agents, ascending
     row: np.ndarray  # uint32 (n_owned,) row in the graph of each agent
@@ -173,20 +174,21 @@ def put_header(out, records, number, address, receiver, delay):
     records["sender"][k] = at[ID]
     records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[AGENT]
     records["number"][k], records["due"][k], records["kind"][k] = at[NUMBER], at[STEP] + delay, number
-    put_cause(out, records, k)
+    put_cause(out, records, k, number)
     at[NUMBER] += 1
     return k
 
 
-def put_cause(out, records, k):
-    """Write what a message was caused by, if records have room for it. Local."""
+def put_cause(out, records, k, number):
+    """Write what a message was caused by, and count it, if records have room for it. Local."""
     if "cause_sender" in records.dtype.names:
-        _put_cause(out, records, k)
+        _put_cause(out, records, k, number)
 
 
 @inlined
-def _put_cause(out, records, k):
+def _put_cause(out, records, k, number):
     at = out.at
+    out.sent[number] += 1
     is_caused = at[OF_NUMBER] != NOWHERE
     records["sent"][k] = at[STEP]
     records["cause_sender"][k] = at[OF_SENDER] if is_caused else at[ID]
@@ -261,10 +263,10 @@ def _is_outbox(out):
 
 
 @overload(put_cause)
-def _put_cause_overload(out, records, k):
+def _put_cause_overload(out, records, k, number):
     if "cause_sender" in records.dtype.fields:
-        return lambda out, records, k: _put_cause(out, records, k)
-    return lambda out, records, k: None
+        return lambda out, records, k, number: _put_cause(out, records, k, number)
+    return lambda out, records, k, number: None
 
 
 @overload(begin_conversation)

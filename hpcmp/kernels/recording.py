@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpcmp.jit import kernel
+from hpcmp import hashing
+from hpcmp.jit import inlined, kernel
 from hpcmp.kernels.chunks import CHUNK_BITS, ONE, ZERO, end_of
 from hpcmp.kernels.inbox import DELIVERED, IN_FLIGHT
 from hpcmp.kernels.trail import ALL, BYTE, WORD, end_lanes, fold, message_lanes
 
-SUMS = 2  # columns of Log.by_step for hashes; those of kinds follow
-N, N_BYTES, KEEPS, LOW, N_AT = range(5)  # places of the numbers in Log.at
+# places of the numbers in Log.at
+N, N_BYTES, KEEPS, LOW, SEED, IS_SAMPLE, SHARE, N_AT = range(8)
 IS_READ, IS_DROPPED = range(2)  # rows of Log.ended
+conversation_word = inlined(hashing.conversation_word)
 
 
 class Headers(NamedTuple):
@@ -34,9 +36,11 @@ class Headers(NamedTuple):
 class Log(NamedTuple):
     """What one thread recorded in a step; ids less the lowest, so that they may be narrow."""
 
-    at: np.ndarray  # int64 (N_AT,) how many, their bytes of payload, whether columns are kept, the lowest id
-    by_step: np.ndarray  # uint64 (n_steps, SUMS + n_kinds) of the messages sent in each
-    ended: np.ndarray  # int64 (2, n_kinds)
+    at: (
+        np.ndarray
+    )  # int64 (N_AT,) how many, their bytes of payload, whether columns are kept, the lowest id, the sample
+    sums: np.ndarray  # uint64 (n_steps, 2) of the hashes of messages sent in each step
+    ended: np.ndarray  # int64 (2, n_kinds) how many were read, and dropped: not of a sample alone
     lengths: np.ndarray  # int64 (n_kinds,) bytes of payload
     ids: np.ndarray  # int64 (n_owned,) of receivers
     sent: np.ndarray  # int32 (room,), as all that follow
@@ -60,8 +64,14 @@ def record(places, n_places, h, status, words, n_words, payload_at, delivered, l
     n, byte = np.uint64(at[N]), np.uint64(at[N_BYTES])
     for q in range(np.uint64(n_places)):
         k = np.uint64(places[q])
-        is_read = status[q] == DELIVERED
-        receiver, kind, length = log.ids[h.to[k]], np.uint64(h.kind[k]), np.uint64(log.lengths[h.kind[k]])
+        is_read, kind = status[q] == DELIVERED, np.uint64(h.kind[k])
+        if status[q] != IN_FLIGHT:
+            log.ended[IS_READ if is_read else IS_DROPPED, kind] += 1
+        if at[IS_SAMPLE]:
+            root = np.uint64(h.root_sender[k]), np.uint64(h.root_number[k])
+            if conversation_word(np.uint64(at[SEED]), root[0], root[1]) >= np.uint64(at[SHARE]):
+                continue
+        receiver, length = log.ids[h.to[k]], np.uint64(log.lengths[kind])
         a, b = message_lanes(
             (np.uint64(h.sent[k]), np.uint64(delivered if is_read else -1)),
             (np.uint64(h.sender[k]), np.uint64(h.number[k])),
@@ -80,11 +90,8 @@ def record(places, n_places, h, status, words, n_words, payload_at, delivered, l
             a, b = b, fold(a, words[first] & (ALL >> (BYTE * (WORD - left))))
         a, b = end_lanes(a, b)
         row = np.uint64(h.sent[k])
-        log.by_step[row, 0] += a
-        log.by_step[row, 1] += b
-        log.by_step[row, np.uint64(SUMS) + kind] += ONE
-        if status[q] != IN_FLIGHT:
-            log.ended[IS_READ if is_read else IS_DROPPED, kind] += 1
+        log.sums[row, 0] += a
+        log.sums[row, 1] += b
         if at[KEEPS]:
             log.sent[n], log.sender[n], log.receiver[n] = h.sent[k], h.sender[k] - low, receiver - low
             log.cause_sender[n], log.root_sender[n] = h.cause_sender[k] - low, h.root_sender[k] - low
