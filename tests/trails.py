@@ -102,7 +102,7 @@ def write(folder, records, n_steps, n_ranks=1, every=None, level="full", types=T
     for rank in range(n_ranks):
         writer = SegmentWriter(folder, rank)
         for lo in range(0, n_steps, every or n_steps):
-            own = [r for r in records if r["sender"] // 10 % n_ranks == rank]
+            own = [r for r in records if r["receiver"] // 10 % n_ranks == rank]  # what its agents received
             own = [r for r in own if lo <= r["step_sent"] < lo + (every or n_steps)]
             for half in (own[: len(own) // 2], own[len(own) // 2 :]):
                 if half:

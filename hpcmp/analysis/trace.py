@@ -123,6 +123,19 @@ class Trail:
         """Place of each message's receiver in `agents`: int64 (n,)."""
         return self.place_of_agents(self["receiver"])
 
+    @cached_property
+    def ranks(self):
+        """Rank that each agent was on, by place in `agents`: int64; -1: not known, as nothing was sent to it.
+
+        A rank records what its agents received.
+        """
+        segments, order = self.head["segments"], self._order
+        rank = np.repeat(segments["rank"], segments["n_records"])
+        rank = rank if self._is_closed is None else rank[self._is_closed]
+        found = np.full(len(self.agents), -1, np.int64)
+        found[self.receiver] = rank if order is None else rank[order]
+        return found
+
     def place_of_agents(self, ids):
         """Places of ids in `agents`; all must be there: int64. Local."""
         agents = self.agents

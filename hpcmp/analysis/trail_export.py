@@ -43,27 +43,32 @@ def refuse_many(rows):
 def chrome(trail, rows):
     """Trace Event Format, for Perfetto and chrome://tracing. Local.
 
-    A thread for each agent; a slice where it reads or sends a message, and an
-    arrow between the two.
+    A process for each rank and a thread for each of its agents; a slice where
+    an agent reads or sends a message, and an arrow between the two.
     """
     began, ended = _times_us(trail, rows)
-    yield '{"displayTimeUnit":"ms","traceEvents":[\n'
-    places = np.union1d(trail.sender[rows], trail.receiver[rows]).tolist()
-    names = [trail.name_of(trail.agents[place]) for place in places]
-    events = [
-        {"ph": "M", "name": "thread_name", "pid": 0, "tid": place, "args": {"name": name}}
-        for place, name in zip(places, names, strict=True)
+    places = np.union1d(trail.sender[rows], trail.receiver[rows])
+    rank = np.where(trail.ranks < 0, trail.ranks.max(initial=0) + 1, trail.ranks)
+
+    def named(what, pid, name, **more):
+        return {"ph": "M", "name": what, "pid": int(pid), "args": {"name": name}} | more
+
+    def whose(place):
+        return {"pid": int(rank[place]), "tid": int(place)}
+
+    unknown = set(rank[trail.ranks < 0].tolist())
+    names = [
+        named("process_name", pid, "agents that nothing was sent to" if pid in unknown else f"rank {pid}")
+        for pid in np.unique(rank[places]).tolist()
     ]
-    yield ",\n".join(
-        map(json.dumps, [{"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "agents"}}, *events])
-    )
+    names += [named("thread_name", rank[k], trail.name_of(trail.agents[k]), tid=int(k)) for k in places]
+    yield '{"displayTimeUnit":"ms","traceEvents":[\n' + ",\n".join(map(json.dumps, names))
     for k, row in enumerate(rows.tolist()):
         message = trail.message(row)
-        at = {"cat": message["type"], "pid": 0}
-        sent = at | {"tid": int(trail.sender[row]), "ts": began[k][0]}
+        sent = {"cat": message["type"], "ts": began[k][0]} | whose(trail.sender[row])
         slices = [sent | {"ph": "X", "name": f"send {message['type']}", "dur": began[k][1], "args": message}]
         if message["step_delivered"] is not None:
-            got = at | {"tid": int(trail.receiver[row]), "ts": ended[k][0]}
+            got = {"cat": message["type"], "ts": ended[k][0]} | whose(trail.receiver[row])
             arrow = {"name": message["type"], "id": row}
             slices += [
                 got | {"ph": "X", "name": message["type"], "dur": ended[k][1], "args": message},

@@ -42,10 +42,15 @@ def test_a_timeline_has_an_arrow_for_each_delivery(trail, records):
     events = json.loads(written(trail, "chrome"))["traceEvents"]
     names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert [names[k] for k in range(7)] == EVIL
+    assert {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"} == {0: "rank 0", 1: "rank 1"}
+    assert all(
+        e["pid"] == e["tid"] % 2 for e in events if e["name"] != "process_name"
+    )  # as `trails.write` deals agents
     slices = [e for e in events if e["ph"] == "X"]
     assert len(slices) == len(records) + len(delivered(records))
     begin, end = ({e["id"]: e for e in events if e["ph"] == ph} for ph in "sf")
     assert sorted(begin) == sorted(end) == delivered(records)
+    assert all(e["bp"] == "e" and e["ts"] > begin[k]["ts"] for k, e in end.items())
     for row in delivered(records):
         r = records[row]
         assert (begin[row]["tid"], end[row]["tid"]) == (r["sender"] // 10, r["receiver"] // 10)
