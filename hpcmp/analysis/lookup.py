@@ -80,7 +80,7 @@ def one_key(columns):
 
 
 def sorting(columns):
-    """What sorts rows by columns, the first first; equals keep their order: int64. Local."""
+    """What sorts rows by columns, the first first; equals stay in order. Local."""
     key = one_key(columns)
     return np.lexsort(columns[::-1]) if key is None else np.argsort(key, kind="stable")
 
