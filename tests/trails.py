@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
 from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
@@ -96,13 +97,24 @@ def head_of(records, n_steps, level="full", types=TYPES, segments=(), **more):
     }  # fmt: skip
 
 
+def write_sample(folder, records, n_steps, share):
+    """A trail that keeps a share of conversations of records: the folder, and what is kept. Local."""
+    names = np.array([r["conversation"] for r in records], np.int64)
+    kept = [r for r, is_in in zip(records, is_sampled(share, 7, names[:, 0], names[:, 1]), strict=True) if is_in]
+    segments = files.segments_of(files.read_head(write(folder, kept, n_steps)))
+    head = head_of(records, n_steps, segments=segments, sample=share)
+    head["steps"]["digest"] = head_of(kept, n_steps)["steps"]["digest"]
+    files.write_head(folder, head)
+    return folder, kept
+
+
 def write(folder, records, n_steps, n_ranks=1, every=None, level="full", types=TYPES, **more):
     """Write records as a trail of some ranks, in segments of so many steps: the folder. Local."""
     segments = []
     for rank in range(n_ranks):
         writer = SegmentWriter(folder, rank)
         for lo in range(0, n_steps, every or n_steps):
-            own = [r for r in records if r["receiver"] // 10 % n_ranks == rank]  # what its agents received
+            own = [r for r in records if r["sender"] // 10 % n_ranks == rank]
             own = [r for r in own if lo <= r["step_sent"] < lo + (every or n_steps)]
             for half in (own[: len(own) // 2], own[len(own) // 2 :]):
                 if half:

@@ -74,6 +74,28 @@ def by_status(trail):
     return np.bincount(key, minlength=len(files.STATUSES) * n_types).reshape(len(files.STATUSES), -1)
 
 
+def slow_steps(trail, k):
+    """The k slowest steps, by the slowest rank of each; none without timing. Local.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``rank`` and its ``seconds``, in all and by phase.
+    """
+    timing = trail.timing
+    if not timing:
+        return []
+    total = sum(timing[name] for name in files.PHASES)
+    order = np.lexsort((timing["rank"], -total, timing["step"]))
+    slowest = order[np.flatnonzero(np.diff(timing["step"][order], prepend=-1))]
+    slowest = slowest[np.argsort(-total[slowest], kind="stable")][:k]
+    return [
+        {"step": int(timing["step"][row]), "rank": int(timing["rank"][row]), "seconds": float(total[row])}
+        | {name: float(timing[name][row]) for name in files.PHASES}
+        for row in slowest.tolist()
+    ]
+
+
 def mailboxes(trail, pairs=None):
     """Load of every agent: `Mailboxes`; ``pairs``: its `edges`, if known. Local."""
     n = len(trail.agents)

@@ -20,7 +20,8 @@ def unanswered(trail, query, reply):
     A reply answers the nearest query among its causes that its receiver
     sent, however many agents worked on it in between. In a trail without any
     recorded cause, a reply from b to a answers the oldest open query of a to
-    b that was delivered by then.
+    b that was delivered by then. A conversation is in a sample as a whole, so
+    that its queries are told as in all messages, if causes are recorded.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ def unanswered(trail, query, reply):
     queries = np.flatnonzero(trail["type"] == query)
     replies = np.flatnonzero((trail["type"] == reply) & (trail["status"] == files.DELIVERED))
     answered = np.zeros(trail.n + 1, np.bool_)
+    if not trail.has_causes:
+        trail.refuse_sample("without causes, replies are told from all messages")
     answer = _by_cause if trail.has_causes else _by_order
     answer(trail, query, queries, replies, answered)
     return queries[~answered[queries]], len(queries)
@@ -157,7 +160,14 @@ class Starving:
 
 
 def starving(trail, steps):
-    """Agents to which nothing was delivered for so many steps in a row. Local."""
+    """Agents to which nothing was delivered for so many steps in a row. Local.
+
+    Raises
+    ------
+    GraphError
+        The trail is a sample: what was delivered may be missing.
+    """
+    trail.refuse_sample("agents that got nothing are told from all messages")
     first, last = trail.steps
     n = len(trail.agents)
     arrived = trail["status"] == files.DELIVERED

@@ -271,3 +271,10 @@ function draw_load() {
   by("load-more").textContent = `show ${number.format(Math.min(PAGE, n_agents - table.rows))} more of ${number.format(n_agents)}`;
 }
 by("load-more").addEventListener("click", () => { table.rows += PAGE; draw_load(); });
+
+by("slow").hidden = !data.slow.length;
+data.slow.forEach((step, k) => {
+  if (!k) for (const name in step) add(by("seconds").tHead.rows[0] || by("seconds").tHead.insertRow(), "th", name, {scope: "col"});
+  const tr = add(by("seconds").tBodies[0], "tr");
+  for (const name in step) add(tr, "td", Number.isInteger(step[name]) ? step[name] : step[name].toPrecision(3));
+});

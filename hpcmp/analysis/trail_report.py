@@ -21,6 +21,7 @@ MAX_AGENTS = 2000
 MAX_EDGES = 6000
 MAX_MESSAGES = 20_000  # that can be clicked through
 MAX_BINS = 160  # of the flow over time
+SLOW_STEPS = 10  # shown, where the run was timed
 MAX_TEXT = 200  # characters of a name or a payload
 EXACT = 1 << 53  # larger numbers than this a browser rounds
 PARTS = ("trail_report.html", "trail_report.css", "trail_drawings.js", "trail_messages.js")
@@ -46,6 +47,7 @@ def report(trail, top=MAX_AGENTS):
         "flow": {"first": exact(first), "last": trail.steps[1], "counts": counts.T.tolist()},
         "graph": _graph(trail, found.edges, agents, names),
         "load": _columns(flow.agent_rows(trail, found, agents)),
+        "slow": flow.slow_steps(trail, SLOW_STEPS),
         "sources": [found.n_sources, len(trail.agents)],
         "messages": _messages(trail, names),
         "n_messages": trail.n,

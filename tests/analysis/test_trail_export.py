@@ -42,10 +42,6 @@ def test_a_timeline_has_an_arrow_for_each_delivery(trail, records):
     events = json.loads(written(trail, "chrome"))["traceEvents"]
     names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert [names[k] for k in range(7)] == EVIL
-    assert {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"} == {0: "rank 0", 1: "rank 1"}
-    assert all(
-        e["pid"] == e["tid"] % 2 for e in events if e["name"] != "process_name"
-    )  # as `trails.write` deals agents
     slices = [e for e in events if e["ph"] == "X"]
     assert len(slices) == len(records) + len(delivered(records))
     begin, end = ({e["id"]: e for e in events if e["ph"] == ph} for ph in "sf")
@@ -59,6 +55,26 @@ def test_a_timeline_has_an_arrow_for_each_delivery(trail, records):
     spans = sorted((e["tid"], e["ts"], e["ts"] + e["dur"]) for e in slices)
     for (tid, _, ends), (other, starts, _) in zip(spans, spans[1:]):
         assert tid != other or ends <= starts  # of one agent, nothing overlaps
+
+
+def test_a_timeline_has_ranks_as_processes_and_real_times_where_they_are_known(records, tmp_path):
+    folder = trails.write(tmp_path / "t", records, STEPS, 2)
+    step, rank = np.repeat(np.arange(STEPS), 2), np.tile([0, 1], STEPS)
+    seconds = {"act": 0.001 * (1 + step) * (1 + rank), "exchange": 0 * step, "record": 0 * step}
+    files.write_timing(folder, step, rank, seconds)
+    trail = analysis.open(folder)
+    recorded = dict(zip(trail["sender"].tolist(), trail.rank.tolist()))  # of these trails, the sender's rank records
+    assert recorded == {agent: agent // 10 % 2 for agent in recorded}
+    events = json.loads(written(trail, "chrome"))["traceEvents"]
+    names = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+    assert names == {0: "rank 0", 1: "rank 1"}
+    first = dict(zip(trail["receiver"][::-1].tolist(), trail.rank[::-1].tolist()))
+    starts = np.cumsum(2000.0 * np.arange(STEPS + 1))  # a step takes as long as its slowest rank
+    for event in (e for e in events if e["ph"] == "X"):
+        args, is_sent = event["args"], event["name"].startswith("send ")
+        step = args["step_sent" if is_sent else "step_delivered"]
+        assert starts[step] <= event["ts"] + 1e-6 and event["ts"] + event["dur"] <= starts[step + 1] + 1e-6
+        assert event["pid"] == first[int(args["sender" if is_sent else "receiver"])]
 
 
 def test_spans_form_traces(trail, records):
