@@ -46,6 +46,8 @@ EXTRAS["bench"] = [
     "networkit",
     "igraph",
     "scipy",
+    "mesa",
+    "networkx",  # which mesa's examples ask for
 ]  # what benchmarks/ measures hpcmp against
 # For the tests against torch_geometric, and for the benchmarks' rows of channel sums; torch may bring GBs of CUDA along.
 EXTRAS["pyg"] = ["torch", "torch_geometric"]

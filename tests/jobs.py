@@ -7,12 +7,12 @@ import launch as launching
 TESTS = launching.ROOT / "tests"
 
 
-def run_script(n, name, *args, env=None, timeout=100):
+def run_script(n, name, *args, env=None, timeout=100, cwd=None):
     """``python tests/NAME ARGS`` on n ranks to its end: CompletedProcess. Local."""
-    return launching.run(launching.command(n, TESTS / name, *args), None, launching.environment(env), timeout)
+    return launching.run(launching.command(n, TESTS / name, *args), cwd, launching.environment(env), timeout)
 
 
-def outcomes_of(n, commands, folder, timeout=100):
+def outcomes_of(n, commands, folder, timeout=100, cwd=None):
     """What each of many commands did, run in as few jobs of n ranks as can be. Local.
 
     Parameters
@@ -36,7 +36,7 @@ def outcomes_of(n, commands, folder, timeout=100):
         listed.write_text(json.dumps(commands[len(outcomes) :]))
         done.write_text("")
         try:
-            said = run_script(n, "commands_job.py", listed, done, timeout=timeout).stderr
+            said = run_script(n, "commands_job.py", listed, done, timeout=timeout, cwd=cwd).stderr
         except AssertionError as error:  # it hangs
             said = str(error)
         outcomes += [json.loads(line) for line in done.read_text().splitlines()]
@@ -45,9 +45,9 @@ def outcomes_of(n, commands, folder, timeout=100):
     return outcomes
 
 
-def run_commands(n, commands, folder, timeout=100):
+def run_commands(n, commands, folder, timeout=100, cwd=None):
     """Standard output of each of many commands that must succeed. Local."""
-    outcomes = outcomes_of(n, commands, folder, timeout)
+    outcomes = outcomes_of(n, commands, folder, timeout, cwd)
     for command, outcome in zip(commands, outcomes, strict=True):
         shown = f"$ hpcmp {' '.join(map(str, command))}\n{''.join(outcome['stderr'])}"
         assert outcome["code"] == 0, f"exit code {outcome['code']}\n{shown[-4000:]}"

@@ -18,8 +18,11 @@ from hpcmp.agents.post import Post
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
-from hpcmp.errors import ProgramError
+from hpcmp.errors import MemoryLimitError, ProgramError
+from hpcmp.io.room import free_bytes, shown
 from hpcmp.kernels import inbox, places
+
+COPIES = 3  # of a message on its way: as it was sent, in the order of ranks, and where it came
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Run:
         self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
+        self.most = 0  # messages for which there was room
 
     def to_the_end(self, steps):
         """All steps. Collective."""
@@ -124,7 +128,7 @@ class Run:
         self.is_there[:] = (model.joins <= step) & ~self.has_left
         mail = post.open(step)
         counts = np.zeros(7, np.int64)
-        error, outboxes, not_done = None, [], 0
+        error, not_done, sent, asked = None, 0, 0, None
         try:
             counts[inbox.RECEIVER_LEFT] = post.drop_absent(self.is_there)
             self._sort_and_limit(mail, counts, step)
@@ -132,10 +136,11 @@ class Run:
             outboxes = self._act(model.views(post.buffer), step)
             not_done = self._not_done(step)
             self._measure(step)
+            sent, asked = post.close(outboxes)
+            self._refuse_too_much(step, sent)
         except Exception as failed:  # told on all ranks
             error = failed
         raise_together(self.comm, error)
-        sent, asked = post.close(outboxes)
         self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
         post.deliver(asked, step)
         if self.recorder:
@@ -193,7 +198,9 @@ class Run:
             def some(lo, hi, t=t, agent=agent, state=state, rows=rows, acts=loops["acts"]):
                 made = []
                 while lo < hi:
-                    out, buffer = self.post.outbox(self.room, self.numbers, step)
+                    with wrong.named(agent, lambda: f"step {step}, room for {self.room} messages"):
+                        out, buffer = self.post.outbox(self.room, self.numbers, step)
+                    self._refuse_too_much(step, sum(int(o.at[places.FILLED]) for o, _ in made))
                     made.append((out, buffer))
                     args = (rows, self.is_there, self.post.ptr, self.post.slots, mail, self.post.status, out)
                     with wrong.named(agent, lambda out=out: wrong.who(model, step, agent, out.at)):
@@ -204,6 +211,18 @@ class Run:
 
             self.threads.run(some, _even(len(rows), self.threads.n_threads))
         return [one for key in sorted(filled) for one in filled[key]]
+
+    def _refuse_too_much(self, step, n):
+        """Refuse messages of this rank for which there is no room on their way."""
+        if n <= self.most:
+            return
+        self.most = n * 5 // 4  # not asked again in every step
+        needed, free = COPIES * n * self.model.width, free_bytes()
+        if free is not None and needed > free:
+            raise MemoryLimitError(
+                f"step {step}: {n} messages of {self.model.width} bytes take {shown(needed)} on their way from one rank, "
+                f"{shown(free)} are free"
+            )
 
     @contextlib.contextmanager
     def _named(self, agent, rows, what, mail=None):

@@ -62,6 +62,21 @@ def refuse_to_replace(path, force):
         )
 
 
+def refuse_to_replace_trail(folder, force):
+    """Refuse to begin a trail where there is one. Local.
+
+    Raises
+    ------
+    FileError
+        There is one, and no force.
+    """
+    from hpcmp.errors import FileError
+    from hpcmp.io.trail import is_trail
+
+    if is_trail(folder) and not force:
+        raise FileError(f"{folder} holds a trail already; write to another folder, or replace it with --force")
+
+
 def say(comm, text):
     """Print a line of the result, on rank 0. Local."""
     if comm.rank == 0:
@@ -91,7 +106,7 @@ def plain(value):
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def table(rows, columns):
+def table(rows, columns, names=()):
     """Lines of an aligned table with a header: list of str. Local.
 
     Parameters
@@ -99,8 +114,10 @@ def table(rows, columns):
     rows : list of dict
     columns : dict of str to str
         Key to format spec.
+    names : collection of str
+        Keys that are somebody's names; in others ``_`` is a blank.
     """
-    cells = [[key.replace("_", " ") for key in columns]]
+    cells = [[key if key in names else key.replace("_", " ") for key in columns]]
     cells += [[format(row[key], spec) for key, spec in columns.items()] for row in rows]
     widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
     return ["  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in cells]

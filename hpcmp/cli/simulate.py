@@ -27,7 +27,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--budget", type=int, metavar="N", help="most messages that an agent sends in one step")
     parser.add_argument("--trace", help="off, headers or full; default: headers with --trail, else off")
-    parser.add_argument("--trail", metavar="DIR", help="folder for a record of every message")
+    parser.add_argument("--trail", metavar="DIR", help="folder for a record of every message; --force replaces a trail")
     parser.add_argument(
         "--trace-sample",
         type=float,
@@ -47,8 +47,9 @@ def run(comm, args):
     from hpcmp import agents
     from hpcmp.cli import probes
     from hpcmp.cli.common import parse_settings
-    from hpcmp.cli.output import check_output, note
+    from hpcmp.cli.output import check_output, note, refuse_to_replace_trail
     from hpcmp.comm import together
+    from hpcmp.engine.fingerprint import names_used
     from hpcmp.errors import ProgramError
     from hpcmp.io.graph_file import open_graph
 
@@ -56,11 +57,14 @@ def run(comm, args):
         settings, model = parse_settings(args.set), load_model(args.model)
         if args.threads < 1 or args.steps < 0:
             raise ProgramError("--threads must be at least 1 and --steps at least 0")
+        if args.trail and comm.rank == 0:
+            refuse_to_replace_trail(args.trail, args.force)
     check_output(comm, args, args.graph, args.model.rpartition(":")[0])
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
         note(comm, f"note: {complaint}")
     start = time.perf_counter()
-    graph = open_graph(comm, args.graph, edge_fields=())
+    looks_at_edges = "edge" in names_used(*(function for agent in model for function in agent.functions))
+    graph = open_graph(comm, args.graph, edge_fields=None if looks_at_edges else ())
     read_s = time.perf_counter() - start
     found = agents.simulate(
         graph,

@@ -238,7 +238,7 @@ def _flow(trail, args):
         _emit_facts(trail, facts | {"slow_steps": slow})
         return
     emit(f"{trail.n} messages between {len(pairs.count)} pairs: {', '.join(f'{n} {k}' for k, n in status.items())}", "")
-    emit(*table(steps, dict.fromkeys(("step", *trail.types), "")), "")
+    emit(*table(steps, dict.fromkeys(("step", *trail.types), ""), trail.types), "")
     emit(*table(edges, dict.fromkeys(("sender", "receiver", "messages"), "")))
     if slow:
         emit("", "the slowest steps, by their slowest rank, in seconds")

@@ -119,8 +119,8 @@ def refuse_what_cannot_fit(comm, what, needed, held=0):
     here = [n_bytes for other, n_bytes, _ in comm.allgather(own) if other == name]
     if free is not None and sum(here) > free:
         error = MemoryLimitError(
-            f"{what} {_shown(sum(here))} on {name} ({len(here)} ranks of {comm.size}), "
-            f"{_shown(free)} are free there; use more machines, or fewer fields "
+            f"{what} {shown(sum(here))} on {name} ({len(here)} ranks of {comm.size}), "
+            f"{shown(free)} are free there; use more machines, or fewer fields "
             f"({LIMIT}=BYTES says what is free instead, 0 that all fits)"
         )
     raise_together(comm, error)
@@ -180,5 +180,6 @@ def _group_rooms(own="/proc/self/cgroup", root="/sys/fs/cgroup"):
             yield left + sum(int(stat.get(kind, 0)) for kind in ("inactive_file", "active_file"))
 
 
-def _shown(n_bytes):
+def shown(n_bytes):
+    """Bytes as people read them. Local."""
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
