@@ -79,13 +79,17 @@ class TrailWriter:
         self._n_since += n_records
         return self._writer is not None and self._n_since >= ROWS
 
-    def write_agents(self, ids, types=None):
-        """Write the agents of all ranks. Collective."""
-        columns = [gather_rows(self.comm, a) for a in (ids, types) if a is not None]
+    def write_agents(self, ids, types=None, names=None):
+        """Write the agents of all ranks; names are UTF-8 bytes. Collective."""
+        given = {"ids": ids, "types": types, "names": names}
+        every = {name: gather_rows(self.comm, a) for name, a in given.items() if a is not None}
         with together(self.comm):
             if self.comm.rank == 0:
-                by_id = np.argsort(columns[0])
-                trail.write_agents(self.folder, *(column[by_id] for column in columns))
+                by_id = np.argsort(every["ids"])
+                every = {name: a[by_id] for name, a in every.items()}
+                if names is not None:
+                    every["names"] = [name.decode() for name in every["names"].tolist()]
+                trail.write_agents(self.folder, **every)
 
     def close(self, n_closed):
         """Close segments, write a head of so many steps. Collective.
