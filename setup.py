@@ -37,6 +37,7 @@ EXTRAS["test"] = [
     "xarray",
     "h5netcdf",
     "pandas",
+    "networkx",
     "pyarrow",
     "safetensors",
 ]
@@ -45,6 +46,8 @@ EXTRAS["bench"] = [
     "networkit",
     "igraph",
     "scipy",
+    "mesa",
+    "networkx",  # which mesa's examples ask for
 ]  # what benchmarks/ measures hpcmp against
 # For the tests against torch_geometric, and for the benchmarks' rows of channel sums; torch may bring GBs of CUDA along.
 EXTRAS["pyg"] = ["torch", "torch_geometric"]
@@ -68,7 +71,7 @@ setup(
         "Topic :: Scientific/Engineering",
     ],
     packages=find_packages(include=["hpcmp", "hpcmp.*"]),
-    package_data={"hpcmp.analysis": ["*.html"]},
+    package_data={"hpcmp.analysis": ["*.html", "*.css", "*.js"]},
     python_requires=">=3.10",
     install_requires=["numpy>=2", "numba", "h5py", "mpi4py>=4", "threadpoolctl", "tomli; python_version < '3.11'"],
     extras_require=EXTRAS,

@@ -4,6 +4,7 @@ Where a run is timed it is ``result.seconds["run"]``: without compilation and di
 """
 
 import contextlib
+import importlib.util
 import io
 import os
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from rivals import pick_sources
-from timing import clock, environment, launcher
+from timing import HERE, clock, environment, launcher
 
 import hpcmp
 
@@ -297,6 +298,41 @@ def train_memory(job, kind):
         return memory("VmHWM") / 1e9
 
     return once
+
+
+def schelling(job, side, rounds):
+    """Segregation as in examples/schelling.py, its first messages too. Collective."""
+    model = example("schelling")
+    graph = model.town(job.comm or self_comm(), side, side * side * 4 // 5, 2, seed=1)
+    return lambda k: model.run(graph, rounds, threads=job.threads).seconds
+
+
+def agent_steps(job, steps=20):
+    """Agents times steps per second, where each sends a message a step to one of its neighbours. Collective."""
+    from hpcmp import agents
+
+    ping, walker = agents.MessageType("ping", step="int64"), agents.Agent("walker", {"heard": "int64"})
+
+    @walker.on(ping)
+    def hear(me, msg, out, ctx):
+        me.heard += 1
+
+    @walker.each_step
+    def tell(me, out, ctx):
+        out.send(ping, out.neighbour(int(agents.chance(me, ctx) * out.degree())), ctx.step)
+
+    graph = opened(job)
+    return lambda k: (
+        graph.n_vertices * steps / agents.simulate(graph, [walker], steps=steps, threads=job.threads).seconds
+    )
+
+
+def example(name):
+    """A file of examples/ as a module. Local."""
+    spec = importlib.util.spec_from_file_location(name, HERE.parent / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def predicted(job):

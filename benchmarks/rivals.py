@@ -241,6 +241,22 @@ def torch_epoch(job, n, make, run):
     return lambda k: clock(epoch)
 
 
+def mesa_schelling(job, side, rounds):
+    """Mesa's own model of segregation, its example: so many steps. Local."""
+    from mesa.examples.basic.schelling.model import Schelling
+
+    def once(k):
+        model = Schelling(side, side, density=0.8, minority_pc=0.5, homophily=0.4, radius=2, seed=1)
+
+        def steps():
+            for _ in range(rounds):
+                model.step()
+
+        return clock(steps)
+
+    return once
+
+
 def csr(job, field=None):
     """In-edges of all vertices by ascending id: n, ptr int64, src int64, float32 field. Local."""
     from mpi4py import MPI

@@ -48,6 +48,7 @@ FILES = {
     "channels": ("r{less}.h5", "kronecker --scale {less} --edge-factor 8 --weights 0.5:1.5"),
     "learning": ("k{learn}.h5", "kronecker --scale {learn} --edge-factor 10"),
     "text": ("s{scale}.tsv", "kronecker --scale {scale}"),
+    "agents": ("agents.h5", "grid --height 400 --width 400"),
     "tiny": ("tiny.h5", "erdos-renyi --vertices 1000 --edges 8000"),
 }
 
@@ -87,6 +88,7 @@ def alone(key, text, target, contestant, unit, times=1.0, **more):
     return Row(key, text, {"hpcmp": contestant}, lambda median: median["hpcmp"] * times, target, unit, **more)
 
 
+TOWN = {"file": "tiny", "threads": 1, "side": 100, "rounds": 20}
 CHANNELS = ours("channel_sum", "channels")
 SOURCES = 64
 FEW_SOURCES = {"repeat": 8, "keep": {"statistic": "mean"}}
@@ -260,5 +262,22 @@ ROWS = (
         ours("train_epoch", "learning", ranks=2, threads=1, kind="gcn"),
         ours("train_epoch", "learning", kind="gcn"),
         "1 rank x 2 threads",
+    ),
+    against(
+        "agents-schelling",
+        "Schelling, 100 x 100 cells, 8,000 agents, radius 2, 20 rounds",
+        1 / 50,
+        ours("schelling", **TOWN),
+        rival("mesa_schelling", **TOWN),
+        "Mesa",
+    ),
+    alone(
+        "agents-pace",
+        "160,000 agents on a grid, each a message a step; repast4py publishes 0.01 M a core",
+        1,
+        ours("agent_steps", "agents", threads=1),
+        "M agent steps/s",
+        1e-6,
+        is_least=True,
     ),
 )

@@ -26,7 +26,16 @@ from pathlib import Path
 from rows import ROWS
 from timing import HERE, MissingError, Pool, measure
 
-RIVALS = ("python-graphblas", "suitesparse-graphblas", "networkit", "igraph", "scipy", "torch", "torch_geometric")
+RIVALS = (
+    "python-graphblas",
+    "suitesparse-graphblas",
+    "networkit",
+    "igraph",
+    "scipy",
+    "torch",
+    "torch_geometric",
+    "mesa",
+)
 PACKAGES = ("numpy", "numba", "mpi4py", "mpich", *RIVALS)
 HEADER = "| row | what | measured | figure | target | met |\n|---|---|---|---|---|---|"
 

@@ -107,6 +107,17 @@ def end_lanes(a, b):
     return mix(a), mix(b)
 
 
+def conversation_word(seed, sender, number):
+    """64 bits for a conversation, named by its first message; all uint64. Local."""
+    return mix(fold(fold(mix(fold(LANES[0], seed)), sender), number))
+
+
+def is_sampled(share, seed, sender, number):
+    """Whether conversations are in a sample of a share below 1: bool (n,). Local."""
+    seed, *name = (np.asarray(a, np.int64).reshape(-1).view(np.uint64) for a in (seed, sender, number))
+    return conversation_word(seed, *name) < np.uint64(share * 2.0**64)
+
+
 # ---------------------------------------------------------------- of graphs and results
 
 

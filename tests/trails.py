@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
 from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
@@ -94,6 +95,17 @@ def head_of(records, n_steps, level="full", types=TYPES, segments=(), **more):
         "level": level, "message_types": list(types), "agent_types": ["worker"], "seed": 7, "first_step": 0,
         "last_step": n_steps - 1, "segments": list(segments), "steps": {"digest": digest, **counts}, **more,
     }  # fmt: skip
+
+
+def write_sample(folder, records, n_steps, share):
+    """A trail that keeps a share of conversations of records: the folder, and what is kept. Local."""
+    names = np.array([r["conversation"] for r in records], np.int64)
+    kept = [r for r, is_in in zip(records, is_sampled(share, 7, names[:, 0], names[:, 1]), strict=True) if is_in]
+    segments = files.segments_of(files.read_head(write(folder, kept, n_steps)))
+    head = head_of(records, n_steps, segments=segments, sample=share)
+    head["steps"]["digest"] = head_of(kept, n_steps)["steps"]["digest"]
+    files.write_head(folder, head)
+    return folder, kept
 
 
 def write(folder, records, n_steps, n_ranks=1, every=None, level="full", types=TYPES, **more):

@@ -15,7 +15,6 @@ import numpy as np
 from hpcmp import analysis, jit
 from hpcmp.agents import wrong
 from hpcmp.agents.post import Post
-from hpcmp.agents.record import Recorder
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
@@ -62,15 +61,15 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, folder, until):
+    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model.graph, model, any_receiver)
-        self.recorder = Recorder(model, folder, int(model.constants[1])) if model.is_traced else None
+        self.recorder = recorder
         n = self.graph.n_owned
         self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
-        self.found = Simulation(model.graph, model.agents, states, trail=folder)
+        self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
         self.room = max(2 * budget, 1 << 16)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}

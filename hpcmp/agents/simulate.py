@@ -2,6 +2,7 @@
 
 from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
+from hpcmp.agents.record import Recorder
 from hpcmp.agents.run import Run
 from hpcmp.comm import collective, together
 from hpcmp.errors import ProgramError
@@ -24,6 +25,7 @@ def simulate(
     until=None,
     trace="off",
     trail=None,
+    sample=1.0,
     threads=1,
     check=False,
     progress=None,
@@ -58,6 +60,10 @@ def simulate(
         each, or its payload too.
     trail : path, optional
         Folder for the records; without it only their digests are kept.
+    sample : float
+        Keep the records of this share of conversations, those whose hash of
+        seed, sender and number of the first message is low: each whole or not
+        at all. Counts stay those of all messages.
     threads : int
     check : bool
         Run functions as plain Python: slow, debuggable, the same bits for
@@ -79,13 +85,18 @@ def simulate(
     with together(graph.comm):
         if trail is not None and trace not in ("headers", "full"):
             raise ProgramError(f"a trail keeps records of messages; trace = {trace!r} makes none, headers and full do")
+        if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample <= 1:
+            raise ProgramError(f"sample = {sample!r} is no share of conversations; it is over 0 and at most 1")
+        if sample < 1 and trace not in ("headers", "full"):
+            raise ProgramError(f"a sample is one of records; trace = {trace!r} makes none, headers and full do")
         budget = None if budget is None else whole("budget", budget, least=1)
         steps, seed, threads = whole("steps", steps, least=0), whole("seed", seed), whole("threads", threads, least=1)
         if not isinstance(params, dict | None):
             raise ProgramError(f"params is a dict of name to number, not {params!r}")
         model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    return Run(model, int(budget), bool(any_receiver), threads, progress, trail, until).to_the_end(steps)
+    recorder = Recorder(model, trail, seed, float(sample)) if model.is_traced else None
+    return Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until).to_the_end(steps)
 
 
 def _largest():

@@ -12,7 +12,7 @@ import numpy as np
 from hpcmp.hashing import mix64
 from hpcmp.io import trail as files
 
-COST = 100_000_000  # sources x pairs of agents that ways are counted from and along: some 5 seconds
+COST = 50_000_000  # sources x pairs of agents that ways are counted from and along: some 3 seconds
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,30 @@ def by_status(trail):
     return np.bincount(key, minlength=len(files.STATUSES) * n_types).reshape(len(files.STATUSES), -1)
 
 
-def mailboxes(trail):
-    """Load of every agent: `Mailboxes`. Local."""
+def slow_steps(trail, k):
+    """The k slowest steps, by the slowest rank of each; none without timing. Local.
+
+    Returns
+    -------
+    list of dict
+        ``step``, ``rank`` and its ``seconds``, in all and by phase.
+    """
+    timing = trail.timing
+    if not timing:
+        return []
+    total = sum(timing[name] for name in files.PHASES)
+    order = np.lexsort((timing["rank"], -total, timing["step"]))
+    slowest = order[np.flatnonzero(np.diff(timing["step"][order], prepend=-1))]
+    slowest = slowest[np.argsort(-total[slowest], kind="stable")][:k]
+    return [
+        {"step": int(timing["step"][row]), "rank": int(timing["rank"][row]), "seconds": float(total[row])}
+        | {name: float(timing[name][row]) for name in files.PHASES}
+        for row in slowest.tolist()
+    ]
+
+
+def mailboxes(trail, pairs=None):
+    """Load of every agent: `Mailboxes`; ``pairs``: its `edges`, if known. Local."""
     n = len(trail.agents)
     arrived = trail["status"] == files.DELIVERED
     receiver, step = trail.receiver[arrived], trail["step_delivered"][arrived]
@@ -88,13 +110,13 @@ def mailboxes(trail):
     queue_step = np.full(n, -1, np.int64)
     queue_step[at[fullest]] = key[fullest] % span
     # with counts numpy sorts; without, it fills a hash table: 6 s instead of 0.4 for 5 million (measured, numpy 2.4)
-    pairs, _ = np.unique(trail.sender[arrived] * n + receiver, return_counts=True)
-    found = edges(trail)
+    heard, _ = np.unique(trail.sender[arrived] * n + receiver, return_counts=True)
+    found = edges(trail) if pairs is None else pairs
     return Mailboxes(
         received=np.bincount(receiver, minlength=n),
         sent=np.bincount(trail.sender, minlength=n),
         lost=np.bincount(trail.receiver[trail["status"] > files.IN_FLIGHT], minlength=n),
-        fan_in=np.bincount(pairs % max(n, 1), minlength=n),
+        fan_in=np.bincount(heard % max(n, 1), minlength=n),
         fan_out=np.bincount(found.sender, minlength=n),
         queue=queue,
         queue_step=queue_step,
@@ -129,42 +151,54 @@ def betweenness(n, sender, receiver, weight=None, sources=None):
     ----------
     Brandes (2001), A faster algorithm for betweenness centrality.
     """
+    return _betweenness(n, sender, receiver, [weight], sources)[0]
+
+
+def _betweenness(n, sender, receiver, weights, sources=None):
+    """`betweenness` for several weights at once, whose shortest ways are the same: float64 (weights, n)."""
     keep = sender != receiver
     sender, receiver = sender[keep], receiver[keep]
     order = np.argsort(sender, kind="stable")
     target = receiver[order]
-    times = np.ones(len(order)) if weight is None else np.asarray(weight, np.float64)[keep][order]
+    times = [None if weight is None else np.asarray(weight, np.float64)[keep][order] for weight in weights]
     start = np.concatenate(([0], np.cumsum(np.bincount(sender, minlength=n))))
-    total = np.zeros(n)
+    total = np.zeros((len(weights), n))
     chosen = np.arange(n) if sources is None else np.asarray(sources)
     for source in chosen.tolist():
-        total += _dependency(n, start, target, times, source)
+        layers = _layers(n, start, target, source)
+        for k, one in enumerate(times):
+            total[k] += _dependency(n, layers, one, source)
     if n > 2 and len(chosen):
         total *= n / len(chosen) / ((n - 1) * (n - 2))
     return total
 
 
-def _dependency(n, start, target, times, source):
-    """What a source adds to the betweenness of each vertex."""
+def _layers(n, start, target, source):
+    """Edges of the shortest ways from a source, by hops: list of (edge, tail, head)."""
     level = np.full(n, -1, np.int64)
-    paths = np.zeros(n)
-    level[source], paths[source] = 0, 1
+    level[source] = 0
     front, layers = np.array([source]), []
     while len(front):
         degree = start[front + 1] - start[front]
         ends = np.cumsum(degree)
-        at = np.arange(ends[-1]) + np.repeat(start[front] - ends + degree, degree)  # edges of the front
-        tail, head, times_here = np.repeat(front, degree), target[at], times[at]
-        new = level[head] < 0
-        level[head[new]] = len(layers) + 1
-        down = new | (level[head] == len(layers) + 1)
-        tail, head, times_here = tail[down], head[down], times_here[down]
-        paths += np.bincount(head, paths[tail] * times_here, minlength=n)
-        layers.append((tail, head, times_here))
+        edge = np.arange(ends[-1]) + np.repeat(start[front] - ends + degree, degree)
+        tail, head = np.repeat(front, degree), target[edge]
+        down = level[head] < 0
+        edge, tail, head = edge[down], tail[down], head[down]
+        level[head] = len(layers) + 1
+        layers.append((edge, tail, head))
         front = np.flatnonzero(np.bincount(head, minlength=n)) if len(head) else head
-    dependency = np.zeros(n)
-    for tail, head, times_here in reversed(layers):
-        share = paths[tail] * times_here / paths[head] * (1 + dependency[head])
+    return layers
+
+
+def _dependency(n, layers, times, source):
+    """What a source adds to the betweenness of each vertex; ``times``: choices along each edge, None: one."""
+    paths, dependency = np.zeros(n), np.zeros(n)
+    paths[source] = 1
+    for edge, tail, head in layers:
+        paths += np.bincount(head, paths[tail] * (1 if times is None else times[edge]), minlength=n)
+    for edge, tail, head in reversed(layers):
+        share = paths[tail] * (1 if times is None else times[edge]) / paths[head] * (1 + dependency[head])
         dependency += np.bincount(tail, share, minlength=n)
     dependency[source] = 0
     return dependency
@@ -174,6 +208,7 @@ def _dependency(n, start, target, times, source):
 class Bottlenecks:
     """Load and betweenness of every agent, by place in trail.agents."""
 
+    edges: Edges
     boxes: Mailboxes
     betweenness: np.ndarray  # float64 (n,) of who has written to whom
     traffic: np.ndarray  # float64 (n,) the same, where every message is an edge
@@ -193,8 +228,29 @@ def bottlenecks(trail, n_sources=None):
     if n_sources is None:
         n_sources = max(1, COST // max(len(found.count), 1))
     sources = None if n_sources >= n else _sample(n, n_sources)
-    plain, traffic = (betweenness(n, found.sender, found.receiver, weight, sources) for weight in (None, found.count))
-    return Bottlenecks(mailboxes(trail), plain, traffic, n if sources is None else len(sources))
+    plain, traffic = _betweenness(n, found.sender, found.receiver, (None, found.count), sources)
+    boxes = mailboxes(trail, found)
+    return Bottlenecks(found, boxes, plain, traffic, n if sources is None else len(sources))
+
+
+def order_of(trail, found):
+    """Places of agents, the most traffic that passes them first: int64. Local."""
+    return np.lexsort((trail.agents, -found.boxes.received, -found.traffic))
+
+
+def agent_rows(trail, found, places):
+    """What `bottlenecks` found of some agents, in words: list of dict. Local."""
+    boxes = found.boxes
+    counts = ("received", "sent", "lost", "fan_in", "fan_out", "queue", "queue_step")
+    return [
+        {
+            "agent": trail.name_of(trail.agents[k]),
+            "traffic": float(found.traffic[k]),
+            "betweenness": float(found.betweenness[k]),
+            **{name: int(getattr(boxes, name)[k]) for name in counts},
+        }
+        for k in places
+    ]
 
 
 def _sample(n, k):

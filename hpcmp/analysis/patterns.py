@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp.analysis.lookup import sorting
 from hpcmp.errors import GraphError
+from hpcmp.hashing import mix64
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import hash_payloads
 
@@ -18,7 +20,8 @@ def unanswered(trail, query, reply):
     A reply answers the nearest query among its causes that its receiver
     sent, however many agents worked on it in between. In a trail without any
     recorded cause, a reply from b to a answers the oldest open query of a to
-    b that was delivered by then.
+    b that was delivered by then. A conversation is in a sample as a whole, so
+    that its queries are told as in all messages, if causes are recorded.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def unanswered(trail, query, reply):
     queries = np.flatnonzero(trail["type"] == query)
     replies = np.flatnonzero((trail["type"] == reply) & (trail["status"] == files.DELIVERED))
     answered = np.zeros(trail.n + 1, np.bool_)
+    if not trail.has_causes:
+        trail.refuse_sample("without causes, replies are told from all messages")
     answer = _by_cause if trail.has_causes else _by_order
     answer(trail, query, queries, replies, answered)
     return queries[~answered[queries]], len(queries)
@@ -125,10 +130,19 @@ def repeats(trail):
     kind = trail.columns(("type", "payload_offset", "payload_length"))
     hashes = hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes)
     keys = [*hashes, kind["type"], trail.receiver, trail.sender]
+    # one number a message tells most of them apart in one sort; only those that share theirs are compared by all keys
+    mixed = mix64(
+        hashes[0] + mix64(trail.sender.astype(np.uint64)) + (trail.receiver.astype(np.uint64) << np.uint64(16))
+    )
+    order = np.argsort(mixed, kind="stable")
+    same = mixed[order][1:] == mixed[order][:-1]
+    rows = np.sort(order[np.append(same, False) | np.append(False, same)])
+    keys = [key[rows] for key in keys]
     order = np.lexsort(keys)  # stable: of equals, the first sent comes first
     new = np.ones(len(order), np.bool_)
     if len(order):
         new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    order = rows[order]
     start = np.flatnonzero(new)
     count = np.diff(np.append(start, len(order)))
     several = np.flatnonzero(count > 1)
@@ -146,19 +160,28 @@ class Starving:
 
 
 def starving(trail, steps):
-    """Agents to which nothing was delivered for so many steps in a row. Local."""
+    """Agents to which nothing was delivered for so many steps in a row. Local.
+
+    Raises
+    ------
+    GraphError
+        The trail is a sample: what was delivered may be missing.
+    """
+    trail.refuse_sample("agents that got nothing are told from all messages")
     first, last = trail.steps
     n = len(trail.agents)
     arrived = trail["status"] == files.DELIVERED
     # each agent's deliveries, and one before the first step and one after the last
     who = np.concatenate((trail.receiver[arrived], np.arange(n), np.arange(n)))
     when = np.concatenate((trail["step_delivered"][arrived], np.full(n, first - 1), np.full(n, last + 1)))
-    order = np.lexsort((when, who))
+    order = sorting((who, when))
     who, when = who[order], when[order]
     same = who[1:] == who[:-1]
     agent, gap, since = who[1:][same], (when[1:] - when[:-1] - 1)[same], (when[:-1] + 1)[same]
-    order = np.lexsort((since, -gap, agent))
-    top = order[np.flatnonzero(np.diff(agent[order], prepend=-1))]  # the longest of each agent, the first of equals
+    start = np.flatnonzero(np.diff(agent, prepend=-1))
+    longest = np.maximum.reduceat(gap, start) if n else gap
+    is_top = np.flatnonzero(gap == np.repeat(longest, np.diff(np.append(start, len(gap)))))
+    top = is_top[np.searchsorted(is_top, start)]  # the longest of each agent, the first of equals
     top = top[gap[top] >= steps]
     top = top[np.argsort(-gap[top], kind="stable")]
     return Starving(trail.agents[agent[top]], gap[top], since[top])

@@ -69,6 +69,20 @@ class Trail:
         return self.head["level"]
 
     @property
+    def sample(self):
+        """Share of conversations whose records were kept."""
+        return self.head["sample"]
+
+    @property
+    def is_sample(self):
+        return self.sample < 1
+
+    def refuse_sample(self, what):
+        """Refuse to conclude from messages that are not there. Local."""
+        if self.is_sample:
+            raise GraphError(f"{self.path} is a sample of {100 * self.sample:g} % of conversations; {what}")
+
+    @property
     def steps(self):
         """First and last closed step."""
         return self.head["first_step"], self.head["last_step"]
@@ -123,6 +137,14 @@ class Trail:
         """Place of each message's receiver in `agents`: int64 (n,)."""
         return self.place_of_agents(self["receiver"])
 
+    @cached_property
+    def rank(self):
+        """The rank that recorded each message: int64 (n,)."""
+        segments, order = self.head["segments"], self._order
+        rank = np.repeat(segments["rank"], segments["n_records"])
+        rank = rank if self._is_closed is None else rank[self._is_closed]
+        return rank if order is None else rank[order]
+
     def place_of_agents(self, ids):
         """Places of ids in `agents`; all must be there: int64. Local."""
         agents = self.agents
@@ -161,7 +183,7 @@ class Trail:
 
     @cached_property
     def timing(self):
-        """Wall-clock times: ``step``, ``rank`` and ``seconds``; empty where none were kept."""
+        """Wall-clock times: ``step``, ``rank`` and seconds by phase; empty where none were kept."""
         return files.read_timing(self.path)
 
     @cached_property
@@ -379,6 +401,7 @@ class Trail:
             "kind": "trail",
             "level": self.level,
             "records": self.n,
+            "sample": self.sample if self.is_sample else None,
             "first_step": self.steps[0],
             "last_step": self.steps[1],
             "message_types": {
@@ -391,7 +414,7 @@ class Trail:
             "ranks": len(np.unique(segments["rank"])),
             "payload_bytes": int(segments["payload_bytes"].sum()),
             "seed": self.head["seed"],
-            "rank_seconds": float(self.timing["seconds"].sum()) if self.timing else None,
+            "rank_seconds": float(sum(self.timing[name].sum() for name in files.PHASES)) if self.timing else None,
             **{name: attrs[name] for name in PROVENANCE if name in attrs},
             "sources": self.head["sources"],
         }

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hpcmp.errors import FormatError
+from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
 
@@ -20,6 +21,7 @@ def check_trail(trail):
     columns = trail.columns()
     _check_records(trail, columns)
     _check_causes(trail, columns)
+    _check_sample(trail, columns)
     _check_counts(trail, columns)
     n_steps = len(trail.head["steps"]["digest"])
     payload = trail.payload_bytes if trail.level == "full" else np.empty(0, np.uint8)
@@ -58,8 +60,18 @@ def _check_causes(trail, columns):
     _refuse(trail, differs, "is of another conversation than the message that caused it")
 
 
+def _check_sample(trail, columns):
+    if trail.is_sample:
+        names = columns["conversation_sender"], columns["conversation_number"]
+        kept = is_sampled(trail.sample, trail.head["seed"], *names)
+        _refuse(trail, ~kept, f"is of a conversation that is not in a sample of {100 * trail.sample:g} %")
+
+
 def _check_counts(trail, columns):
-    """Sent = delivered + dropped + in flight, step by step and type by type, as the head says and as the records do."""
+    """Sent = delivered + dropped + in flight, step by step and type by type, as the head says and as the records do.
+
+    Of a sample there are no more records than the head says.
+    """
     first, steps, n_types = trail.steps[0], trail.head["steps"], len(trail.types)
     n_steps = len(steps["digest"])
 
@@ -67,11 +79,12 @@ def _check_counts(trail, columns):
         key = (step[rows] - first) * max(n_types, 1) + columns["type"][rows]
         return np.bincount(key, minlength=n_steps * n_types)[: n_steps * n_types].reshape(n_steps, n_types)
 
+    differs = np.greater if trail.is_sample else np.not_equal
     every, status = np.ones(trail.n, np.bool_), columns["status"]
     arrived = (status == files.DELIVERED) & (columns["step_delivered"] < first + n_steps)
     found = {"sent": counted(columns["step_sent"], every), "delivered": counted(columns["step_delivered"], arrived)}
     for name, counts in found.items():
-        wrong = np.argwhere(counts != steps[name])
+        wrong = np.argwhere(differs(counts, steps[name]))
         if len(wrong):
             step, kind = wrong[0]
             raise FormatError(
@@ -79,7 +92,7 @@ def _check_counts(trail, columns):
                 f"records, {steps[name][step, kind]} by the head"
             )
     dropped = np.bincount(columns["type"][status > files.IN_FLIGHT], minlength=n_types)
-    if not np.array_equal(dropped, steps["dropped"].sum(axis=0)):
+    if differs(dropped, steps["dropped"].sum(axis=0)).any():
         raise FormatError(
             f"{trail.path}: {dropped.sum()} messages were dropped by the records, {steps['dropped'].sum()} by the head"
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcmp.analysis.trace import ORDERED
+from hpcmp.errors import GraphError
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import hash_payloads
 from hpcmp.io.trail_segment import STORED
@@ -28,12 +29,22 @@ def compare_trails(a, b):
     """The first difference of two runs; None: the same messages. Local.
 
     Steps that both have closed are compared. Types are compared by their
-    names; payloads where both have them.
+    names; payloads where both have them; of samples, what was kept.
 
     Returns
     -------
     TrailDifference or None
+
+    Raises
+    ------
+    GraphError
+        The trails are samples of different shares.
     """
+    if a.sample != b.sample:
+        raise GraphError(
+            f"{a.path} and {b.path} keep {100 * a.sample:g} and {100 * b.sample:g} % of conversations; only trails of one share "
+            "can be compared"
+        )
     last = min(a.steps[1], b.steps[1])
     sides = [_keys(trail, last) for trail in (a, b)]
     n = min(len(side["step_sent"]) for side in sides)

@@ -1,7 +1,7 @@
 """Trails for other programs: timelines, spans, event logs, and graphs of causes.
 
 Every writer gives pieces of text, one after the other. A step is a
-millisecond in timelines and spans; what an agent does in a step is spread over
+millisecond in spans, and in timelines of runs without timing; what an agent does in a step is spread over
 it in the order of the messages. Times of a log are kept as attributes.
 """
 
@@ -16,7 +16,8 @@ from hpcmp.hashing import mix64
 from hpcmp.io import trail as files
 
 MAX_MESSAGES = 200_000  # of one file: what the programs that show them still load
-STEP_US = 1000  # microseconds of a step
+STEP_US = 1000  # microseconds of a step that was not timed
+NO_RANK = 1 << 30  # process of agents of which no rank is known
 SPANS_A_LINE = 500
 LAST_DATE = 253_402_300_799  # of the year 9999, in seconds since 1970
 MASK = (1 << 64) - 1
@@ -43,27 +44,30 @@ def refuse_many(rows):
 def chrome(trail, rows):
     """Trace Event Format, for Perfetto and chrome://tracing. Local.
 
-    A thread for each agent; a slice where it reads or sends a message, and an
-    arrow between the two.
+    A process for each rank, a thread for each of its agents; a slice where
+    an agent reads or sends a message, and an arrow between the two. Steps are
+    as long as the slowest rank took where the run was timed, else a
+    millisecond.
     """
     began, ended = _times_us(trail, rows)
     yield '{"displayTimeUnit":"ms","traceEvents":[\n'
-    places = np.union1d(trail.sender[rows], trail.receiver[rows]).tolist()
-    names = [trail.name_of(trail.agents[place]) for place in places]
-    events = [
-        {"ph": "M", "name": "thread_name", "pid": 0, "tid": place, "args": {"name": name}}
-        for place, name in zip(places, names, strict=True)
+    places, ranks = np.union1d(trail.sender[rows], trail.receiver[rows]).tolist(), _ranks_of_agents(trail)
+    names = {rank: f"rank {rank}" for rank in sorted({ranks[place] for place in places})}
+    if NO_RANK in names:
+        names[NO_RANK] = "agents that got nothing"
+    heads = [{"ph": "M", "name": "process_name", "pid": k, "args": {"name": name}} for k, name in names.items()]
+    heads += [
+        {"ph": "M", "name": "thread_name", "pid": ranks[place], "tid": place, "args": {"name": trail.name_of(agent)}}
+        for place, agent in zip(places, trail.agents[places], strict=True)
     ]
-    yield ",\n".join(
-        map(json.dumps, [{"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "agents"}}, *events])
-    )
+    yield ",\n".join(map(json.dumps, heads))
     for k, row in enumerate(rows.tolist()):
         message = trail.message(row)
-        at = {"cat": message["type"], "pid": 0}
-        sent = at | {"tid": int(trail.sender[row]), "ts": began[k][0]}
+        sender, receiver = int(trail.sender[row]), int(trail.receiver[row])
+        sent = {"cat": message["type"], "pid": ranks[sender], "tid": sender, "ts": began[k][0]}
         slices = [sent | {"ph": "X", "name": f"send {message['type']}", "dur": began[k][1], "args": message}]
         if message["step_delivered"] is not None:
-            got = at | {"tid": int(trail.receiver[row]), "ts": ended[k][0]}
+            got = sent | {"pid": ranks[receiver], "tid": receiver, "ts": ended[k][0]}
             arrow = {"name": message["type"], "id": row}
             slices += [
                 got | {"ph": "X", "name": message["type"], "dur": ended[k][1], "args": message},
@@ -72,6 +76,26 @@ def chrome(trail, rows):
             ]
         yield "".join(",\n" + json.dumps(piece) for piece in slices)
     yield "\n]}\n"
+
+
+def _ranks_of_agents(trail):
+    """The rank that recorded what each agent got, by place in trail.agents: list."""
+    ranks = np.full(len(trail.agents), NO_RANK, np.int64)
+    ranks[trail.receiver[::-1]] = trail.rank[::-1]
+    return ranks.tolist()
+
+
+def _steps_us(trail):
+    """Where steps begin and how long they are, in microseconds: two float64, from the first step on."""
+    first, last = trail.steps
+    n_steps = max(last - first + 1, int(trail["step_delivered"].max(initial=last)) - first + 1)
+    if not trail.timing:
+        return (first + np.arange(n_steps)) * float(STEP_US), np.full(n_steps, float(STEP_US))
+    length, step = np.zeros(n_steps), trail.timing["step"] - first
+    inside = (step >= 0) & (step < n_steps)
+    seconds = sum(trail.timing[name] for name in files.PHASES)
+    np.maximum.at(length, step[inside], 1e6 * seconds[inside])
+    return np.cumsum(length) - length, length
 
 
 def _times_us(trail, rows):
@@ -88,8 +112,10 @@ def _times_us(trail, rows):
     place, total = np.empty(2 * m, np.int64), np.empty(2 * m, np.int64)
     place[order] = np.arange(2 * m) - np.repeat(first, count)
     total[order] = np.repeat(count, count)
-    start = step * STEP_US + place * STEP_US / np.maximum(total, 1)
-    times = list(zip(start.tolist(), (0.9 * STEP_US / np.maximum(total, 1)).tolist(), strict=True))
+    begin, length = _steps_us(trail)
+    at = np.maximum(step - trail.steps[0], 0)  # of what was never delivered, any
+    share = length[at] / np.maximum(total, 1)
+    times = list(zip((begin[at] + place * share).tolist(), (0.9 * share).tolist(), strict=True))
     return times[:m], times[m:]
 
 
@@ -193,7 +219,7 @@ def ocel(trail, rows):
 
 def _date(message):
     seconds = message.get("time", message["step_sent"])
-    if not 0 <= seconds <= LAST_DATE:
+    if isinstance(seconds, str) or not 0 <= seconds <= LAST_DATE:  # a text stands for infinity and NaN
         seconds = message["step_sent"] % LAST_DATE
     date = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds)
     return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")

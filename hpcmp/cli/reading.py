@@ -12,6 +12,11 @@ def emit(*lines):
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
+def remark(line):
+    """Print a line that is no part of the result, to standard error. Local."""
+    sys.stderr.write(f"{line}\n")
+
+
 def emit_json(values):
     """Print one JSON object; infinity and NaN, which JSON lacks, as text. Local."""
     settled = json.loads(json.dumps(values, default=plain))

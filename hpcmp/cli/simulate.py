@@ -28,6 +28,13 @@ def add_arguments(parser):
     parser.add_argument("--budget", type=int, metavar="N", help="most messages that an agent sends in one step")
     parser.add_argument("--trace", help="off, headers or full; default: headers with --trail, else off")
     parser.add_argument("--trail", metavar="DIR", help="folder for a record of every message; --force replaces a trail")
+    parser.add_argument(
+        "--trace-sample",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="records of a share of conversations (default 1: all)",
+    )
     parser.add_argument("--check", action="store_true", help="run the functions as plain Python")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -71,6 +78,7 @@ def run(comm, args):
         budget=args.budget,
         trace=args.trace or ("headers" if args.trail else "off"),
         trail=args.trail,
+        sample=args.trace_sample,
         threads=args.threads,
         check=args.check,
         progress=lambda text: note(comm, text),

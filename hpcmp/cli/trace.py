@@ -146,7 +146,9 @@ def _export(parser):
 def _report(parser):
     from hpcmp.cli.output import add_output
 
-    parser.add_argument("--top", type=int, default=40, metavar="K", help="agents drawn (default: 40)")
+    parser.add_argument(
+        "--top", type=int, default=2000, metavar="K", help="agents drawn and listed (default and most: 2000)"
+    )
     add_output(parser, "page to write", metavar="OUT", required=True)
 
 

@@ -4,13 +4,14 @@ import numpy as np
 
 from hpcmp import analysis
 from hpcmp.analysis import causes, flow, lookup, patterns
+from hpcmp.cli.common import parse_range
 from hpcmp.cli.diff import EXIT_DIFFERENT
 from hpcmp.cli.output import table
-from hpcmp.cli.reading import emit, emit_json
+from hpcmp.cli.reading import emit, emit_json, remark
 from hpcmp.cli.trace import DEFAULT_PAIR
 from hpcmp.errors import GraphError
 from hpcmp.io import h5
-from hpcmp.io.trail import STATUSES
+from hpcmp.io.trail import PHASES, STATUSES
 
 
 def answer(args):
@@ -18,6 +19,8 @@ def answer(args):
     if args.asked == "import":
         return _import(args)
     trail = analysis.open(args.trail, h5.TRAIL)
+    if trail.is_sample:  # on standard error: what is exported goes to standard output
+        remark(f"note: {args.trail} is a sample of {100 * trail.sample:g} % of conversations")
     return ANSWERS[args.asked](trail, args)
 
 
@@ -54,16 +57,8 @@ def _agents_of(trail, text):
 
 def _steps_of(trail, text):
     """First and last step of A:B, or of one step; None without."""
-    if text is None:
-        return None
-    first, colon, last = text.partition(":")
-    try:
-        first, last = int(first), int(last) if colon else int(first)
-    except ValueError as error:
-        raise GraphError(f"--steps {text!r} is no range of steps; write A:B, both included") from error
-    if first > last:
-        raise GraphError(f"--steps {text!r} is empty: its first step comes after its last")
-    return _step_of(trail, first), _step_of(trail, last)
+    found = parse_range("--steps", text)
+    return found and (_step_of(trail, found[0]), _step_of(trail, found[1]))
 
 
 def _step_of(trail, step):
@@ -99,11 +94,16 @@ def _say_messages(trail, args, rows, heads, facts):
     limit = getattr(args, "limit", 0)
     shown = [trail.message(row) for row in _cut(rows, limit)]
     if args.json:
-        emit_json({**facts, "messages": shown, "left_out": len(rows) - len(shown)})
+        _emit_facts(trail, {**facts, "messages": shown, "left_out": len(rows) - len(shown)})
         return
     emit(*heads, *map(line_of, shown))
     if len(shown) < len(rows):
         emit(f"... and {len(rows) - len(shown)} more (--limit 0 shows all)")
+
+
+def _emit_facts(trail, facts):
+    """JSON of an answer, with the share of conversations that it is from."""
+    emit_json(facts | ({"sample": trail.sample} if trail.is_sample else {}))
 
 
 def _import(args):
@@ -205,33 +205,14 @@ def _bottlenecks(trail, args):
     if args.sources is not None and args.sources < 1:
         raise GraphError(f"--sources {args.sources} is no number of agents; write 1 or more")
     found = flow.bottlenecks(trail, args.sources)
-    rows = bottleneck_rows(trail, found, args.top)
+    rows = flow.agent_rows(trail, found, _cut(flow.order_of(trail, found), args.top))
     if args.json:
-        emit_json({"agents": len(trail.agents), "sources": found.n_sources, "top": rows})
+        _emit_facts(trail, {"agents": len(trail.agents), "sources": found.n_sources, "top": rows})
         return
     if found.n_sources < len(trail.agents):
         emit(f"betweenness estimated from {found.n_sources} of {len(trail.agents)} agents")
     spec = {k: ".6f" if k in ("betweenness", "traffic") else "" for k in (rows[0] if rows else {"agent": ""})}
     emit(*table(rows, spec))
-
-
-def bottleneck_rows(trail, found, top):
-    """Agents of the highest traffic betweenness, then load: list of dict. Local."""
-    boxes = found.boxes
-    order = np.lexsort((trail.agents, -boxes.received, -found.traffic))
-    return [
-        {
-            "agent": trail.name_of(trail.agents[k]),
-            "traffic": float(found.traffic[k]),
-            "betweenness": float(found.betweenness[k]),
-            **{
-                name: int(getattr(boxes, name)[k])
-                for name in ("received", "sent", "lost", "fan_in", "fan_out", "queue")
-            },
-            "queue_step": int(boxes.queue_step[k]),
-        }
-        for k in _cut(order, top)
-    ]
 
 
 def _flow(trail, args):
@@ -251,12 +232,17 @@ def _flow(trail, args):
     steps = [
         {"step": int(step), **dict(zip(trail.types, row.tolist()))} for step, row in zip(first, counts, strict=True)
     ]
+    slow = flow.slow_steps(trail, args.top)
     if args.json:
-        emit_json({"messages": trail.n, "pairs": len(pairs.count), "status": status, "steps": steps, "edges": edges})
+        facts = {"messages": trail.n, "pairs": len(pairs.count), "status": status, "steps": steps, "edges": edges}
+        _emit_facts(trail, facts | {"slow_steps": slow})
         return
     emit(f"{trail.n} messages between {len(pairs.count)} pairs: {', '.join(f'{n} {k}' for k, n in status.items())}", "")
     emit(*table(steps, dict.fromkeys(("step", *trail.types), ""), trail.types), "")
     emit(*table(edges, dict.fromkeys(("sender", "receiver", "messages"), "")))
+    if slow:
+        emit("", "the slowest steps, by their slowest rank, in seconds")
+        emit(*table(slow, {"step": "", "rank": "", **dict.fromkeys(("seconds", *PHASES), ".3g")}))
 
 
 def _unanswered(trail, args):
@@ -274,7 +260,7 @@ def _unanswered(trail, args):
 
 def _patterns(trail, args):
     loops = patterns.loops(trail, args.loops)
-    starving = patterns.starving(trail, args.starving)
+    starving = None if trail.is_sample else patterns.starving(trail, args.starving)
     repeats = patterns.repeats(trail) if trail.level == "full" else None
     facts = {
         "loops": {
@@ -285,7 +271,8 @@ def _patterns(trail, args):
                 for k in _cut(np.argsort(-loops.length, kind="stable"), args.top)
             ],
         },
-        "starving": {
+        "starving": starving
+        and {
             "n": len(starving.agents),
             "top": [
                 {"agent": trail.name_of(agent), "steps": int(steps), "since": int(since)}
@@ -302,12 +289,15 @@ def _patterns(trail, args):
         },
     }
     if args.json:
-        emit_json(facts)
+        _emit_facts(trail, facts)
         return
     emit(f"{len(loops.rows)} loops of {args.loops} messages or more")
     emit(*(f"  {found['length']} messages, closed by {line_of(found)}" for found in facts["loops"]["top"]))
-    emit(f"{len(starving.agents)} agents that got nothing for {args.starving} steps or more")
-    emit(*(f"  {s['agent']}: {s['steps']} steps, since step {s['since']}" for s in facts["starving"]["top"]))
+    if starving is None:
+        emit("agents that got nothing are not told: the trail is a sample")
+    else:
+        emit(f"{len(starving.agents)} agents that got nothing for {args.starving} steps or more")
+        emit(*(f"  {s['agent']}: {s['steps']} steps, since step {s['since']}" for s in facts["starving"]["top"]))
     if repeats is None:
         emit("repeated messages are not told: the trail has headers only")
         return
@@ -323,7 +313,7 @@ def _reach(trail, args):
     if best and trail.names is None:
         best["agent"] = found.best[0]
     if args.json:
-        emit_json({"pairs": found.pairs, "best": best, "none": found.none})
+        _emit_facts(trail, {"pairs": found.pairs, "best": best, "none": found.none})
         return
     emit(f"{found.pairs} ordered pairs of agents, of {len(found.agents)}; {found.none} agents reach none")
     top = _cut(np.argsort(-found.counts, kind="stable"), args.top)
@@ -342,16 +332,16 @@ def _export(trail, args):
         refuse_many(rows)
     write_lines(args, FORMATS[args.format](trail, rows))
     if args.json and args.output:
-        emit_json({"messages": len(rows), "format": args.format, "output": args.output})
+        _emit_facts(trail, {"messages": len(rows), "format": args.format, "output": args.output})
 
 
 def _report(trail, args):
     from hpcmp.analysis.trail_report import report
     from hpcmp.cli.writing import write_lines
 
-    write_lines(args, [report(trail, bottleneck_rows, args.top)])
+    write_lines(args, [report(trail, args.top)])
     if args.json:
-        emit_json({"messages": trail.n, "output": args.output})
+        _emit_facts(trail, {"messages": trail.n, "output": args.output})
 
 
 ANSWERS = {

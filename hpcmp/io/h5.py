@@ -20,7 +20,7 @@ CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
 TRAIL, SEGMENT = "hpcmp-trail", "hpcmp-trail-segment"  # of the messages of agents; TRAIL is the head of a folder
 TRAIL_AGENTS, TRAIL_TIMING = "hpcmp-trail-agents", "hpcmp-trail-timing"
 VERSION = 1
-TRAIL_VERSION = 2  # of heads and segments: columns in the fewest bytes
+TRAIL_VERSION = 2  # of heads, segments and timing: columns in the fewest bytes, seconds of phases
 FORMATS = (GRAPH, RESULT, CHECKPOINT, HISTORY, TRAIL, SEGMENT, TRAIL_AGENTS, TRAIL_TIMING)
 
 ID, ORDER, NAME = "id", "order", "name"
@@ -32,7 +32,7 @@ MAX_PACKING = 1032  # deflate makes data at most so much smaller (zlib's technic
 
 def version_of(kind):
     """Version of a kind of file that is written and read. Local."""
-    return TRAIL_VERSION if kind in (TRAIL, SEGMENT) else VERSION
+    return TRAIL_VERSION if kind in (TRAIL, SEGMENT, TRAIL_TIMING) else VERSION
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ STATUSES = (
     "expired",
 )
 DELIVERED, IN_FLIGHT = 0, 1  # all others count as dropped
+PHASES = ("act", "exchange", "record")  # of a step, in the timing
 COUNTS = ("sent", "delivered", "dropped", "in_flight")  # of a step, by type
 N_SUMS = 2  # of 64 bits each, the digest of a step
 MAX_TYPE_BYTES = 1 << 20  # of one payload
@@ -57,6 +58,8 @@ def write_head(folder, head):
         along which it goes, or None;
         ``agent_types`` : list of str;
         ``seed`` : int or None;
+        ``sample`` : float, optional: share of conversations whose records
+        were kept, by `hpcmp.hashing.is_sampled`; counts are of all messages;
         ``first_step``, ``last_step`` : closed steps, those with a record for
         every message sent in them (last < first: none yet);
         ``segments`` : list of what `SegmentWriter.close_segment` returned,
@@ -81,6 +84,7 @@ def write_head(folder, head):
         "relations": json.dumps(list(head.get("relations") or [None] * len(types))),
         "agent_types": json.dumps(list(head["agent_types"])),
         "seed": json.dumps(head.get("seed")),
+        "sample": float(head.get("sample", 1.0)),
         "first_step": int(head["first_step"]),
         "last_step": int(head["last_step"]),
         **provenance(sources=head.get("sources", ())),
@@ -117,9 +121,17 @@ def write_agents(folder, ids, types=None, names=None):
 
 
 def write_timing(folder, step, rank, seconds):
-    """Write or replace the table of wall-clock times. Local."""
+    """Write or replace the table of wall-clock times. Local.
+
+    Parameters
+    ----------
+    step, rank : int64 (n,)
+    seconds : dict of str to float64 (n,)
+        By `PHASES`.
+    """
     data = {"step": np.asarray(step, np.int64), "rank": np.asarray(rank, np.int64)}
-    write_file(Path(folder) / TIMING, h5.TRAIL_TIMING, {}, data | {"seconds": np.asarray(seconds, np.float64)})
+    data |= {name: np.asarray(seconds[name], np.float64) for name in PHASES}
+    write_file(Path(folder) / TIMING, h5.TRAIL_TIMING, {}, data)
 
 
 def clear(folder):
@@ -178,6 +190,9 @@ def read_head(folder):
         head["relations"] = _relations(handle, len(head["message_types"]), path)
         head["agent_types"] = [str(name) for name in h5.json_attribute(handle, "agent_types", list, path=path)]
         head["seed"] = h5.json_attribute(handle, "seed", int | None, path=path)
+        head["sample"] = h5.attribute(handle, "sample", float, path=path)
+        if not 0 < head["sample"] <= 1 or (head["sample"] < 1 and head["seed"] is None):
+            raise FormatError(f"{path}: the sample {head['sample']} is no share, or has no seed; the file is damaged")
         head["sources"] = h5.json_attribute(handle, "sources", list, path=path)
         n_steps = max(head["last_step"] - head["first_step"] + 1, 0)
         head["steps"] = {
@@ -199,8 +214,8 @@ def read_agents(folder):
 
 
 def read_timing(folder):
-    """Wall-clock times: ``step``, ``rank`` and ``seconds``, or empty. Local."""
-    kinds = {"step": "i", "rank": "i", "seconds": "f"}
+    """Wall-clock times: ``step``, ``rank`` and seconds of `PHASES`, or empty. Local."""
+    kinds = {"step": "i", "rank": "i", **dict.fromkeys(PHASES, "f")}
     return _read_table(Path(folder) / TIMING, h5.TRAIL_TIMING, kinds, tuple(kinds))
 
 
@@ -232,9 +247,7 @@ def _check_steps(head, n_steps, path):
 
 
 def _relations(handle, n_types, path):
-    """The relation of each message type, None where it has none; older trails have none at all."""
-    if "relations" not in handle.attrs:
-        return [None] * n_types
+    """The relation of each message type, None where it has none."""
     found = h5.json_attribute(handle, "relations", list, path=path)
     if len(found) != n_types or not all(name is None or isinstance(name, str) for name in found):
         raise FormatError(

@@ -8,10 +8,12 @@ from building import agreed_error, build
 from mpi4py import MPI
 
 from hpcmp import agents, analysis
-from hpcmp.agents import record
+from hpcmp.analysis import flow
 from hpcmp.errors import ProgramError
+from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
-from hpcmp.io.trail_segment import COLUMNS, read_columns
+from hpcmp.io import trail_ranks
+from hpcmp.io.trail_segment import COLUMNS, STORED, read_columns
 
 
 def run(graph, folder, level="full", **more):
@@ -29,10 +31,10 @@ def records(folder):
 
 
 @pytest.mark.parametrize("level", ["headers", "full"])
-@pytest.mark.parametrize("rows", [record.ROWS, 300])
+@pytest.mark.parametrize("rows", [trail_ranks.ROWS, 300])
 def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, monkeypatch, level, rows):
     alone = run(stage(MPI.COMM_SELF), None, level)
-    monkeypatch.setattr(record, "ROWS", rows)
+    monkeypatch.setattr(trail_ranks, "ROWS", rows)
     found = run(stage(comm), shared_tmp / "many", level)
     assert found.trail_digest == alone.trail_digest and found.step_digests == alone.step_digests
     if comm.rank == 0:
@@ -89,3 +91,41 @@ def test_a_folder_of_other_things_is_refused(comm, shared_tmp):
     comm.Barrier()
     agreed = agreed_error(comm, Exception, lambda: run(stage(comm), shared_tmp))
     assert "notes.txt" in agreed
+
+
+def test_a_sample_is_of_whole_conversations_and_the_same_on_any_ranks(comm, shared_tmp):
+    every = run(stage(comm), shared_tmp / "all", "headers")
+    few = run(stage(comm), shared_tmp / "few", "full", sample=0.3)
+    alone = run(stage(MPI.COMM_SELF), None, "full", sample=0.3)
+    assert (few.trail_digest, few.step_digests, few.counts) == (alone.trail_digest, alone.step_digests, every.counts)
+    if comm.rank == 0:
+        whole, kept = records(shared_tmp / "all"), records(shared_tmp / "few")
+        chosen = is_sampled(0.3, 7, whole["conversation_sender"], whole["conversation_number"])
+        assert 0.2 < chosen.mean() < 0.4
+        for name in STORED:
+            np.testing.assert_array_equal(kept[name], whole[name][chosen], name)
+        trail = analysis.open(shared_tmp / "few")
+        assert (trail.sample, trail.facts()["sample"]) == (0.3, 0.3)
+        assert trail.head["steps"]["sent"].sum() == len(whole["sender"])
+        again = trail.cause[:-1][trail["cause_number"] >= 0]
+        assert (again < trail.n).all()  # every cause is there
+
+
+@pytest.mark.parametrize(
+    "told, says", [({"sample": 0.0}, "is no share"), ({"sample": 0.5, "level": "off"}, "makes none")]
+)
+def test_a_sample_of_nothing_is_refused(comm, told, says):
+    assert says in agreed_error(comm, ProgramError, lambda: run(stage(comm), None, **told))
+
+
+def test_seconds_of_each_step_and_rank_are_kept_beside_the_records(comm, shared_tmp):
+    found = run(stage(comm), shared_tmp / "timed", "headers")
+    if comm.rank == 0:
+        timing = found.trace.timing
+        assert timing["step"].tolist() == np.repeat(np.arange(20), comm.size).tolist()
+        assert timing["rank"].tolist() == np.tile(np.arange(comm.size), 20).tolist()
+        assert all((timing[name] > 0).all() for name in files.PHASES)
+        total = sum(timing[name] for name in files.PHASES)
+        assert total[timing["rank"] == 0].sum() < found.seconds
+        slow = flow.slow_steps(found.trace, 3)
+        assert slow[0]["seconds"] == total.max() and len({row["step"] for row in slow}) == 3

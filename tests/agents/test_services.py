@@ -66,7 +66,7 @@ def test_the_trail_leads_to_the_fault_and_to_all_it_reached(comm, shared_tmp):
         return graph, agents.simulate(graph, [services.model], trail=folder, **told)
 
     graph, found = on(comm, shared_tmp / "trail")
-    assert found.trail_digest == on(MPI.COMM_SELF, None)[1].trail_digest
+    assert comm.size == 1 or found.trail_digest == on(MPI.COMM_SELF, None)[1].trail_digest
     edges = comm.gather((graph.id[graph.in_src], graph.id[graph.in_rows()]))
     states = comm.gather((graph.id[: graph.n_owned], found["down"]))
     if comm.rank == 0:

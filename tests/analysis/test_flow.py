@@ -126,19 +126,6 @@ def test_as_many_sources_as_can_be_afforded(case, monkeypatch):
     assert flow.bottlenecks(trail, 99).n_sources == len(trail.agents)
 
 
-@pytest.mark.slow
-def test_betweenness_of_a_real_log_is_networkxs(data, tmp_path):
-    networkx = pytest.importorskip("networkx")
-    import_log(data / "collegemsg" / "CollegeMsg.txt", tmp_path / "t", "sender,receiver,time")
-    trail = analysis.open(tmp_path / "t")
-    found, n = flow.edges(trail), len(trail.agents)
-    graph = networkx.DiGraph(list(zip(found.sender.tolist(), found.receiver.tolist(), strict=True)))
-    graph.add_nodes_from(range(n))
-    expected = networkx.betweenness_centrality(graph)
-    measured = flow.bottlenecks(trail).betweenness
-    np.testing.assert_allclose(measured, [expected[k] for k in range(n)], rtol=0, atol=1e-9)
-
-
 # ---------------------------------------------------------------- patterns
 
 

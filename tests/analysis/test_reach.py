@@ -1,6 +1,5 @@
-"""Reach in time: against a plain search, and against the answer that belongs to a real log."""
+"""Reach in time: against a plain search."""
 
-import numpy as np
 import pytest
 import trails
 
@@ -47,11 +46,3 @@ def test_messages_of_the_same_time_do_not_chain(tmp_path):
     found = reach(analysis.open(tmp_path / "t"))
     assert found.counts.tolist() == [1, 2, 1, 1]  # 2 reaches 3 and 4; 3 hears its own news again: not counted
     assert (found.pairs, found.best, found.none) == (5, (2, 2), 0)
-
-
-def test_the_known_answer_of_a_real_log(data, tmp_path):
-    import_log(data / "collegemsg" / "CollegeMsg.txt", tmp_path / "t", "sender,receiver,time")
-    found = reach(analysis.open(tmp_path / "t"))
-    assert len(found.agents) == 1899
-    assert (found.pairs, found.best, found.none) == (1_792_345, (9, 1775), 549)
-    assert np.array_equal(found.agents, np.sort(found.agents))

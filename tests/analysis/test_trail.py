@@ -8,7 +8,8 @@ import pytest
 import trails
 
 from hpcmp import analysis
-from hpcmp.analysis import trace
+from hpcmp.analysis import flow, patterns, trace
+from hpcmp.analysis.trail_diff import compare_trails
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
 from hpcmp.io import h5, trail_segment
 from hpcmp.io import trail as files
@@ -161,12 +162,14 @@ def test_an_empty_trail(tmp_path):
 
 def test_agents_and_timing(records, folder):
     files.write_agents(folder, np.arange(10) * 10, np.zeros(10), [f"a{k}" for k in range(10)])
-    files.write_timing(folder, [0, 0], [0, 1], [0.5, 0.25])
+    files.write_timing(folder, [0, 0], [0, 1], {"act": [0.5, 0.25], "exchange": [0, 0.5], "record": [0, 0.25]})
     trail = analysis.open(folder)
     assert trail.agents.tolist() == list(range(0, 100, 10))
     assert (trail.name_of(30), trail.agent("a3"), trail.agent("30")) == ("a3", 30, 30)
-    assert trail.timing["seconds"].tolist() == [0.5, 0.25]
-    assert trail.facts()["rank_seconds"] == 0.75
+    assert trail.timing["act"].tolist() == [0.5, 0.25]
+    assert trail.facts()["rank_seconds"] == 1.5
+    slow = {"step": 0, "rank": 1, "seconds": 1.0, "act": 0.25, "exchange": 0.5, "record": 0.25}
+    assert flow.slow_steps(trail, 3) == [slow]
     with pytest.raises(GraphError, match="'bob' is no agent"):
         trail.agent("bob")
 
@@ -302,3 +305,34 @@ def test_only_a_trail_is_cleared(folder):
     (folder / "notes.txt").unlink()
     files.clear(folder)
     assert not list(folder.iterdir())
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_a_sample_is_sound_and_nothing_is_concluded_from_what_is_missing(records, tmp_path):
+    folder, kept = trails.write_sample(tmp_path / "few", records, STEPS, 0.5)
+    few, every = analysis.open(folder), analysis.open(trails.write(tmp_path / "all", records, STEPS))
+    few.check()
+    assert 0 < few.n == len(kept) < every.n
+    queries, n = patterns.unanswered(few, "query", "reply")
+    called = {every.called(row) for row in patterns.unanswered(every, "query", "reply")[0]}
+    own = {f"{r['sender']}:{r['number']}" for r in kept}
+    assert {few.called(row) for row in queries} == called & own and n > 0
+    with pytest.raises(GraphError, match="sample of 50 % of conversations; agents that got nothing"):
+        patterns.starving(few, 3)
+    with pytest.raises(GraphError, match="keep 50 and 100 % of conversations"):
+        compare_trails(few, every)
+    assert compare_trails(few, analysis.open(folder)) is None
+
+
+def test_records_of_no_sampled_conversation_are_found(records, tmp_path):
+    folder, _ = trails.write_sample(tmp_path / "few", records, STEPS, 0.5)
+    with h5py.File(folder / "trail.h5", "r+") as handle:
+        handle.attrs["sample"] = 0.1
+    with pytest.raises(FormatError, match="is of a conversation that is not in a sample of 10 %"):
+        analysis.open(folder).check()
+    with h5py.File(folder / "trail.h5", "r+") as handle:
+        handle.attrs["sample"] = 1.5
+    with pytest.raises(FormatError, match=r"the sample 1\.5 is no share"):
+        analysis.open(folder)

@@ -245,3 +245,25 @@ def test_every_question_explains_itself(question, capsys):
     for example in trace.QUESTIONS[question][1]:
         assert example in text
         assert cli.make_parser().parse_args(example.split()[1:]).asked == question
+
+
+def test_answers_of_a_sample_say_so(records, tmp_path, capsys):
+    folder, kept = trails.write_sample(tmp_path / "few", records, STEPS, 0.5)
+    files.write_timing(folder, [0, 1], [0, 0], dict.fromkeys(files.PHASES, [0.25, 0.5]))
+    for question in (
+        ["flow"],
+        ["unanswered", "--pair", "query:reply"],
+        ["patterns", "--starving", "2"],
+        ["bottlenecks"],
+    ):
+        assert samples.run_verb(trace, question[0], str(folder), *question[1:]) in (0, None)
+        said = capsys.readouterr()
+        assert said.err == f"note: {folder} is a sample of 50 % of conversations\n"
+        assert samples.run_verb(trace, question[0], str(folder), *question[1:], "--json") in (0, None)
+        assert samples.printed_json(capsys)["sample"] == 0.5
+        if question[0] == "patterns":
+            assert "agents that got nothing are not told: the trail is a sample" in said.out
+    found = asked(capsys, "flow", str(folder))[2]
+    assert found["messages"] == len(kept)
+    assert [row["step"] for row in found["slow_steps"]] == [1, 0]
+    assert found["slow_steps"][0] == {"step": 1, "rank": 0, "seconds": 1.5, "act": 0.5, "exchange": 0.5, "record": 0.5}

@@ -1,0 +1,149 @@
+"""A trail that all ranks write: each its segments, rank 0 the head, with the sums of all.
+
+Segments are closed and the head is written anew after about `ROWS` messages of all ranks, so that a run that is killed
+leaves a trail that is whole up to the last closed step.
+"""
+
+import hashlib
+
+import numpy as np
+
+from hpcmp.comm import gather_rows, together
+from hpcmp.io import trail
+from hpcmp.io.trail_segment import SegmentWriter
+
+ROWS = 1 << 21  # messages of all ranks between two heads
+
+
+class TrailWriter:
+    """Records, counts, digests and seconds of the steps of a run. Collective to make.
+
+    Parameters
+    ----------
+    comm : MPI.Comm
+    folder : path or None
+        Of the trail; one that is there is replaced. None: digests alone.
+    about : dict
+        What `trail.write_head` writes of the run as a whole: ``level,
+        message_types, agent_types, seed, first_step, sample``.
+    """
+
+    def __init__(self, comm, folder, about):
+        self.comm, self.folder, self.about = comm, folder, about
+        self.counts, self.seconds = [], []  # of this rank, by step: int64 (COUNTS, types); one of each of PHASES
+        self._sums = np.zeros((0, trail.N_SUMS), np.uint64)
+        self._segments, self._n_since, self._writer = [], 0, None
+        if folder is not None:
+            with together(comm):
+                if comm.rank == 0:
+                    trail.clear(folder)
+            comm.Barrier()
+            with together(comm):
+                self._writer = SegmentWriter(folder, comm.rank)
+
+    @property
+    def keeps_records(self):
+        return self._writer is not None
+
+    def sums(self, n_steps):
+        """Sums of hashes of this rank's records, to be added to. Local.
+
+        Returns
+        -------
+        uint64 (n, 2)
+            By step in which they were sent, from the first on, of ``n_steps`` or more.
+        """
+        if n_steps > len(self._sums):
+            more = np.zeros((max(n_steps, 2 * len(self._sums)) - len(self._sums), trail.N_SUMS), np.uint64)
+            self._sums = np.concatenate((self._sums, more))
+        return self._sums
+
+    def add(self, n, columns, payload=None):
+        """Keep records, as `SegmentWriter.append` takes them. Local."""
+        if self._writer is not None:
+            self._writer.append(n, columns, payload)
+
+    def end_step(self, counts, seconds, n_records):
+        """Close a step: whether segments are to be closed, on all ranks. Local.
+
+        Parameters
+        ----------
+        counts : int64 (COUNTS, types)
+            Of this rank.
+        seconds : (PHASES,) floats
+        n_records : int
+            Made by all ranks.
+        """
+        self.counts.append(counts)
+        self.seconds.append(seconds)
+        self._n_since += n_records
+        return self._writer is not None and self._n_since >= ROWS
+
+    def write_agents(self, ids, types=None, names=None):
+        """Write the agents of all ranks; names are UTF-8 bytes. Collective."""
+        given = {"ids": ids, "types": types, "names": names}
+        every = {name: gather_rows(self.comm, a) for name, a in given.items() if a is not None}
+        with together(self.comm):
+            if self.comm.rank == 0:
+                by_id = np.argsort(every["ids"])
+                every = {name: a[by_id] for name, a in every.items()}
+                if names is not None:
+                    every["names"] = [name.decode() for name in every["names"].tolist()]
+                trail.write_agents(self.folder, **every)
+
+    def close(self, n_closed):
+        """Close segments, write a head of so many steps. Collective.
+
+        Returns
+        -------
+        uint64 (n_steps, 2)
+            Digests of all steps.
+        """
+        n, n_types = len(self.counts), len(self.about["message_types"])
+        sums = self._summed(self.sums(n)[:n].view(np.int64)).view(np.uint64)
+        counts = self._summed(np.array(self.counts, np.int64).reshape(n, len(trail.COUNTS), n_types))
+        self._n_since = 0
+        if self._writer is None:
+            return sums
+        with together(self.comm):
+            segment = self._writer.close_segment()
+        self._segments += self.comm.allgather(segment)
+        steps = {name: counts[:n_closed, k] for k, name in enumerate(trail.COUNTS)} | {"digest": sums[:n_closed]}
+        head = self.about | {"segments": self._segments, "steps": steps}
+        with together(self.comm):
+            if self.comm.rank == 0:
+                trail.write_head(self.folder, head | {"last_step": self.about["first_step"] + n_closed - 1})
+        return sums
+
+    def finish(self, n_closed=None):
+        """Write what there is and the timing: digests of steps, and of all. Collective.
+
+        Parameters
+        ----------
+        n_closed : int, optional
+            Steps with a record for every message; default: all.
+
+        Returns
+        -------
+        list of str, str
+        """
+        sums = self.close(len(self.counts) if n_closed is None else n_closed)
+        if self._writer is not None:
+            self._write_timing()
+        return [f"{int(a):016x}{int(b):016x}" for a, b in sums], hashlib.sha256(sums.tobytes()).hexdigest()
+
+    def _write_timing(self):
+        mine = np.array(self.seconds, np.float64).reshape(len(self.seconds), len(trail.PHASES))
+        every = gather_rows(self.comm, mine)
+        with together(self.comm):
+            if self.comm.rank == 0:
+                step, rank = np.arange(len(mine)) + self.about["first_step"], np.arange(self.comm.size)
+                seconds = every.reshape(len(rank), len(step), len(trail.PHASES)).swapaxes(0, 1)
+                seconds = seconds.reshape(-1, len(trail.PHASES)).T
+                columns = np.repeat(step, len(rank)), np.tile(rank, len(step))
+                trail.write_timing(self.folder, *columns, dict(zip(trail.PHASES, seconds, strict=True)))
+
+    def _summed(self, a):
+        total = np.empty_like(a)
+        self.comm.Allreduce(np.ascontiguousarray(a), total)
+        return total
