@@ -10,7 +10,7 @@ Jacomy, Venturini, Heymann and Bastian, ForceAtlas2, PLoS ONE 9 (2014); Linderma
 import numpy as np
 
 TURNS = 200
-CELLS = 128  # of the grid in each direction
+MOST_CELLS = 128  # of the grid in each direction
 REPULSION, GRAVITY = 5e-5, 0.03
 LONGEST_STEP = 0.15  # of the first turn, in units of the first picture's radius; it falls to 0
 FAR = 0.9  # share of vertices that lie no further out than tanh is about straight
@@ -36,7 +36,10 @@ def layout(n, a, b, count):
     xy = np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1)
     mass = 1.0 + np.bincount(a, minlength=n) + np.bincount(b, minlength=n)
     pull = np.log1p(count)
-    kernel = _kernel()
+    cells = 16  # some for each vertex
+    while cells < MOST_CELLS and cells < 3 * np.sqrt(n):
+        cells *= 2
+    kernel = _kernel(cells)
     for turn in range(TURNS if n > 1 else 0):
         force = REPULSION * _field(xy, mass, kernel) - GRAVITY * xy
         tug = (xy[b] - xy[a]) * pull[:, None]
@@ -56,14 +59,14 @@ def _into_square(xy):
     usual = max(float(np.quantile(far, FAR)), 1e-9)
     xy *= (np.tanh(far / usual) / np.maximum(far, 1e-9))[:, None]
     spiral = GOLDEN * np.arange(len(xy))  # what the grid does not tell apart must not lie in rows
-    xy += 0.5 / CELLS * np.stack((np.cos(spiral), np.sin(spiral)), axis=1)
+    xy += 0.5 / MOST_CELLS * np.stack((np.cos(spiral), np.sin(spiral)), axis=1)
     low, high = xy.min(axis=0), xy.max(axis=0)
     return (xy - low) / np.maximum(high - low, 1e-9)
 
 
-def _kernel():
+def _kernel(cells):
     """Transform of (dx, dy) / (dx^2 + dy^2) over offsets in cells, on a grid twice as large so that nothing wraps."""
-    offset = np.fft.fftfreq(2 * CELLS, 1 / (2 * CELLS))
+    offset = np.fft.fftfreq(2 * cells, 1 / (2 * cells))
     dx, dy = np.meshgrid(offset, offset, indexing="ij")
     r2 = dx * dx + dy * dy
     r2[0, 0] = 1
@@ -72,12 +75,12 @@ def _kernel():
 
 def _field(xy, mass, kernel):
     """Sum over all vertices of mass * (x - y) / |x - y|^2 at each vertex x, to the resolution of the grid: (n, 2)."""
-    low = xy.min(axis=0)
-    width = max(float(np.ptp(xy, axis=0).max()), 1e-9) / (CELLS - 1)
+    low, cells = xy.min(axis=0), kernel.shape[1] // 2
+    width = max(float(np.ptp(xy, axis=0).max()), 1e-9) / (cells - 1)
     place = (xy - low) / width
-    cell = np.minimum(place.astype(np.int64), CELLS - 2)
+    cell = np.minimum(place.astype(np.int64), cells - 2)
     part = place - cell
-    grid, corners = np.zeros((2 * CELLS, 2 * CELLS)), []
+    grid, corners = np.zeros((2 * cells, 2 * cells)), []
     for i in (0, 1):
         for j in (0, 1):
             share = np.abs(1 - i - part[:, 0]) * np.abs(1 - j - part[:, 1])

@@ -79,6 +79,12 @@ def one_key(columns):
     return key
 
 
+def sorting(columns):
+    """What sorts rows by columns, the first first; equals stay in order. Local."""
+    key = one_key(columns)
+    return np.lexsort(columns[::-1]) if key is None else np.argsort(key, kind="stable")
+
+
 def finder(sender, number, path):
     """A function from (senders, numbers) to rows: n for no such message. Local.
 

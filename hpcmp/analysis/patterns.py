@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp.analysis.lookup import sorting
 from hpcmp.errors import GraphError
+from hpcmp.hashing import mix64
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import hash_payloads
 
@@ -128,10 +130,19 @@ def repeats(trail):
     kind = trail.columns(("type", "payload_offset", "payload_length"))
     hashes = hash_payloads(kind["payload_offset"], kind["payload_length"], trail.payload_bytes)
     keys = [*hashes, kind["type"], trail.receiver, trail.sender]
+    # one number a message tells most of them apart in one sort; only those that share theirs are compared by all keys
+    mixed = mix64(
+        hashes[0] + mix64(trail.sender.astype(np.uint64)) + (trail.receiver.astype(np.uint64) << np.uint64(16))
+    )
+    order = np.argsort(mixed, kind="stable")
+    same = mixed[order][1:] == mixed[order][:-1]
+    rows = np.sort(order[np.append(same, False) | np.append(False, same)])
+    keys = [key[rows] for key in keys]
     order = np.lexsort(keys)  # stable: of equals, the first sent comes first
     new = np.ones(len(order), np.bool_)
     if len(order):
         new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    order = rows[order]
     start = np.flatnonzero(new)
     count = np.diff(np.append(start, len(order)))
     several = np.flatnonzero(count > 1)
@@ -163,12 +174,14 @@ def starving(trail, steps):
     # each agent's deliveries, and one before the first step and one after the last
     who = np.concatenate((trail.receiver[arrived], np.arange(n), np.arange(n)))
     when = np.concatenate((trail["step_delivered"][arrived], np.full(n, first - 1), np.full(n, last + 1)))
-    order = np.lexsort((when, who))
+    order = sorting((who, when))
     who, when = who[order], when[order]
     same = who[1:] == who[:-1]
     agent, gap, since = who[1:][same], (when[1:] - when[:-1] - 1)[same], (when[:-1] + 1)[same]
-    order = np.lexsort((since, -gap, agent))
-    top = order[np.flatnonzero(np.diff(agent[order], prepend=-1))]  # the longest of each agent, the first of equals
+    start = np.flatnonzero(np.diff(agent, prepend=-1))
+    longest = np.maximum.reduceat(gap, start) if n else gap
+    is_top = np.flatnonzero(gap == np.repeat(longest, np.diff(np.append(start, len(gap)))))
+    top = is_top[np.searchsorted(is_top, start)]  # the longest of each agent, the first of equals
     top = top[gap[top] >= steps]
     top = top[np.argsort(-gap[top], kind="stable")]
     return Starving(trail.agents[agent[top]], gap[top], since[top])

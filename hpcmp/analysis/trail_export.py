@@ -219,7 +219,7 @@ def ocel(trail, rows):
 
 def _date(message):
     seconds = message.get("time", message["step_sent"])
-    if not 0 <= seconds <= LAST_DATE:
+    if isinstance(seconds, str) or not 0 <= seconds <= LAST_DATE:  # a text stands for infinity and NaN
         seconds = message["step_sent"] % LAST_DATE
     date = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds)
     return date.isoformat(timespec="milliseconds").replace("+00:00", "Z")

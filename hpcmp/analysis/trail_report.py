@@ -167,7 +167,8 @@ def _messages(trail, names):
 def _payloads(trail, rows):
     """Payloads as short texts; empty where a type has none."""
     texts = np.full(len(rows), "", object)
-    for kind, (name, dtype) in enumerate(trail.head["message_types"]):
+    dtypes = [dtype for _, dtype in trail.head["message_types"]]
+    for kind, (name, dtype) in enumerate(zip(trail.types, dtypes, strict=True)):
         of = np.flatnonzero(trail["type"][rows] == kind)
         if dtype.names and len(of):
             texts[of] = [

@@ -46,6 +46,7 @@ def test_a_timeline_has_an_arrow_for_each_delivery(trail, records):
     assert len(slices) == len(records) + len(delivered(records))
     begin, end = ({e["id"]: e for e in events if e["ph"] == ph} for ph in "sf")
     assert sorted(begin) == sorted(end) == delivered(records)
+    assert all(e["bp"] == "e" and e["ts"] > begin[k]["ts"] for k, e in end.items())
     for row in delivered(records):
         r = records[row]
         assert (begin[row]["tid"], end[row]["tid"]) == (r["sender"] // 10, r["receiver"] // 10)
@@ -97,11 +98,13 @@ def test_spans_form_traces(trail, records):
 def test_an_event_log_names_only_what_it_declares(trail, records):
     log = json.loads(written(trail, "ocel"))
     objects = {o["id"]: o["type"] for o in log["objects"]}
-    kinds = {t["name"]: {a["name"] for a in t["attributes"]} for t in log["eventTypes"]}
+    kinds = {t["name"]: {a["name"]: a["type"] for a in t["attributes"]} for t in log["eventTypes"]}
+    python = {"string": str, "integer": int, "float": float, "boolean": bool, "time": str}  # the types that there are
     assert len(log["events"]) == len(records)
     assert len({e["id"] for e in log["events"]}) == len(records)
     for event in log["events"]:
-        assert {a["name"] for a in event["attributes"]} <= kinds[event["type"]]
+        for attribute in event["attributes"]:
+            assert type(attribute["value"]) is python[kinds[event["type"]][attribute["name"]]]
         assert {x["qualifier"] for x in event["relationships"]} == {"sender", "receiver", "conversation"}
         assert all(x["objectId"] in objects for x in event["relationships"])
         assert re.fullmatch(r"1970-01-01T00:00:\d\d\.000Z", event["time"])
