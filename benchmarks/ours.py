@@ -319,7 +319,8 @@ def agent_steps(job, steps=20):
 
     @walker.each_step
     def tell(me, out, ctx):
-        out.send(ping, out.neighbour(int(agents.chance(me, ctx) * out.degree())), ctx.step)
+        if out.degree() > 0:
+            out.send(ping, out.neighbour(int(agents.chance(me, ctx) * out.degree())), ctx.step)
 
     graph = opened(job)
     return lambda k: (
@@ -371,14 +372,6 @@ def agent_messages(job, trace="off", words=1, is_kept=False, steps=10):
         return sum(row["delivered"] for row in run.counts) / run.seconds
 
     return once
-
-
-def small_step(job, steps=1000):
-    """Seconds of one step of a model that fits any cache. Collective."""
-    from hpcmp import agents
-
-    graph = opened(job)
-    return lambda k: agents.simulate(graph, [ten_messages()], steps=steps, threads=job.threads).seconds / steps
 
 
 def example(name):

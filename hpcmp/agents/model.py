@@ -156,7 +156,10 @@ class Model:
         key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
         self.changes = self.trace == "full" and any(agent.merges for agent in self.agents)
         level = "off" if not self.is_traced else "as sent" if self.changes else "record"
-        self.step = handlers.make_step(types, level, fingerprint(key, level), compiled)
+        self.step = _kept(
+            (*functions, key, level, compiled),
+            lambda: handlers.make_step(types, level, fingerprint(key, level), compiled),
+        )
         self.begins = [
             agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled) for agent in self.agents
         ]
@@ -179,6 +182,13 @@ class Model:
     def at_step(self, step):
         """The step's context. Local."""
         return self.context(np.int64(step), *self.constants)
+
+
+_KEPT: dict = {}  # loops of this process: another run of the same functions need not load them again
+
+
+def _kept(key, make):
+    return _KEPT[key] if key in _KEPT else _KEPT.setdefault(key, make())
 
 
 def agent_types(agents):
