@@ -5,7 +5,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from hpcmp.errors import FileError, ProgramError
+from hpcmp.errors import FileError, GraphError, ProgramError
 
 
 def parse_value(text):
@@ -36,6 +36,26 @@ def parse_settings(pairs, parse=parse_value, example="NAME=VALUE"):
             raise ProgramError(f"--set {pair!r} has no value; write --set {example}")
         settings[key.strip()] = parse(value)
     return settings
+
+
+def parse_range(option, text):
+    """The first and last of ``A:B``, or of one number; None without. Local.
+
+    Raises
+    ------
+    GraphError
+        It is no range, or an empty one.
+    """
+    if text is None:
+        return None
+    first, colon, last = text.partition(":")
+    try:
+        first, last = int(first), int(last) if colon else int(first)
+    except ValueError as error:
+        raise GraphError(f"{option} {text!r} is no range of steps; write A:B, both included") from error
+    if first > last:
+        raise GraphError(f"{option} {text!r} is empty: its first step comes after its last")
+    return first, last
 
 
 def load_program(spec):

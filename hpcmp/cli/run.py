@@ -8,7 +8,9 @@ EXAMPLES = (
     "mpirun -n 2 hpcmp run heat.py:heat grid.h5 --steps 100 -o heat.h5     (your own program)",
     "mpirun -n 4 hpcmp run sssp roads.h5 --source 17 --mode async         (no rank waits for another)",
     "hpcmp run heat.py:heat small.h5 --steps 3 --check                     (as plain Python: print, pdb)",
+    "hpcmp run bfs small.h5 --source 17 --trace headers --trail trail      (each message; then `trace`)",
 )
+TRACED = ("step", "active", "messages", "halo_rows", "halo_bytes")  # columns of the steps that tell of messages
 
 
 def add_arguments(parser):
@@ -35,6 +37,14 @@ def add_arguments(parser):
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
     parser.add_argument("--no-overlap", action="store_true", help="wait for halos before computing (changes no bit)")
     parser.add_argument("--step-digests", action="store_true", help="keep a fingerprint of the state after every step")
+    parser.add_argument(
+        "--trace",
+        help="off (default), counts: the messages of each step, or headers: a record of each, for small graphs",
+    )
+    parser.add_argument(
+        "--trail", metavar="DIR", help="folder for the records (--trace headers); --force replaces a trail"
+    )
+    parser.add_argument("--trace-steps", metavar="A:B", help="record only steps A to B, both included")
     parser.add_argument("--verify", action="store_true", help="check the answer of a built-in program by its verifier")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -45,9 +55,10 @@ def run(comm, args):
 
     from hpcmp import algorithms
     from hpcmp.cli import probes
-    from hpcmp.cli.common import parse_settings
-    from hpcmp.cli.output import check_output, note
+    from hpcmp.cli.common import parse_range, parse_settings
+    from hpcmp.cli.output import check_output, note, refuse_to_replace_trail
     from hpcmp.comm import together
+    from hpcmp.engine.record import check_trace
     from hpcmp.errors import ProgramError
 
     with together(comm):
@@ -56,6 +67,13 @@ def run(comm, args):
             settings["source"] = args.source
         if args.threads < 1:
             raise ProgramError(f"--threads {args.threads} must be at least 1")
+        trace, window = (
+            args.trace or ("headers" if args.trail else "off"),
+            parse_range("--trace-steps", args.trace_steps),
+        )
+        check_trace(trace, args.trail, window, args.mode)
+        if args.trail and comm.rank == 0:
+            refuse_to_replace_trail(args.trail, args.force)
         built_in = algorithms.find(args.program)
         if built_in is None and args.verify:
             raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")
@@ -70,6 +88,8 @@ def run(comm, args):
         "step_digests": args.step_digests,
     }
     how |= runs_steps | {"progress": lambda text: note(comm, text)}
+    if trace != "off":
+        how |= {"trace": trace, "trail": args.trail, "trace_steps": window}
     start = time.perf_counter()
     if built_in is None:
         graph, result = _run_file(comm, args, settings, how)
@@ -82,7 +102,7 @@ def run(comm, args):
         begin = time.perf_counter()
         result.write(args.output)
         seconds["write"] = time.perf_counter() - begin
-    print_result(comm, args, result, seconds, time.perf_counter() - start, args.verify)
+    print_result(comm, args, result, seconds, time.perf_counter() - start, args.verify, trace)
 
 
 def _run_file(comm, args, settings, how):
@@ -132,10 +152,11 @@ def _run_built_in(comm, args, module, settings, how):
         settings = {name: like_default(known[name], value, name) for name, value in settings.items()}
         if "how" not in accepted:  # no step loop: a graph kernel
             defaults = {"steps": None, "mode": "auto", "check": False, "overlap": True, "step_digests": False}
+            defaults |= {"trace": "off"}
             if "threads" not in accepted:
                 defaults["threads"] = 1
             for name, default in defaults.items():
-                if how[name] != default:
+                if how.get(name, default) != default:
                     raise ProgramError(f"{args.program} runs no steps; --{name} does not apply")
             how = {"threads": how["threads"]} if "threads" in accepted else {}
     graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()), least_row_bytes())
@@ -152,9 +173,9 @@ def _open(comm, path, names, row_bytes):
     return graph, time.perf_counter() - start
 
 
-def print_result(comm, args, result, seconds, wall_s, is_verified=False):
+def print_result(comm, args, result, seconds, wall_s, is_verified=False, trace="off"):
     """Print what a run came to, as lines or JSON. Collective."""
-    from hpcmp.cli.output import say, say_json
+    from hpcmp.cli.output import say, say_json, table
 
     graph = result.graph
     facts = {
@@ -173,6 +194,7 @@ def print_result(comm, args, result, seconds, wall_s, is_verified=False):
         "digest": result.digest,
         "output": args.output,
         **({"verified": True} if is_verified else {}),
+        **({} if trace == "off" else _traced(result)),
     }
     if args.json:
         say_json(comm, facts)
@@ -191,10 +213,23 @@ def print_result(comm, args, result, seconds, wall_s, is_verified=False):
         comm,
         f"halo: {halo['rows']} rows, {halo['bytes']} bytes sent, {halo['wait_s']:.3g} s waited by the slowest rank",
     )
+    if trace == "counts":
+        columns = _traced(result)["counts"]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        say(comm, "\n".join(table(rows, dict.fromkeys(columns, ""))))
     for name, value in result.values.items():
         say(comm, f"{name} = {value}")
     if is_verified:
         say(comm, "verified")
     say(comm, f"digest {result.digest}")
-    if args.output is not None:
-        say(comm, f"-> {args.output}")
+    if result.trail_digest:
+        say(comm, f"digest of the trail {result.trail_digest}")
+    for path in (result.trail, args.output):
+        if path is not None:
+            say(comm, f"-> {path}")
+
+
+def _traced(result):
+    """What a trace tells: columns of the steps, and the digest of the records."""
+    columns = {name: result.steps[name].tolist() for name in TRACED if name in result.steps}
+    return {"counts": columns, "trail": result.trail, "trail_digest": result.trail_digest}

@@ -4,6 +4,7 @@ import numpy as np
 
 from hpcmp import analysis
 from hpcmp.analysis import causes, flow, lookup, patterns
+from hpcmp.cli.common import parse_range
 from hpcmp.cli.diff import EXIT_DIFFERENT
 from hpcmp.cli.output import table
 from hpcmp.cli.reading import emit, emit_json, remark
@@ -56,16 +57,8 @@ def _agents_of(trail, text):
 
 def _steps_of(trail, text):
     """First and last step of A:B, or of one step; None without."""
-    if text is None:
-        return None
-    first, colon, last = text.partition(":")
-    try:
-        first, last = int(first), int(last) if colon else int(first)
-    except ValueError as error:
-        raise GraphError(f"--steps {text!r} is no range of steps; write A:B, both included") from error
-    if first > last:
-        raise GraphError(f"--steps {text!r} is empty: its first step comes after its last")
-    return _step_of(trail, first), _step_of(trail, last)
+    found = parse_range("--steps", text)
+    return found and (_step_of(trail, found[0]), _step_of(trail, found[1]))
 
 
 def _step_of(trail, step):

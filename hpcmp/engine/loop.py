@@ -50,6 +50,7 @@ class Loop:
         self.step = 0
         self.converged = False
         self.buckets = None  # or `Buckets`
+        self.recorder = None  # or `MessageRecorder`
         self.exchange = None if self.program.only_changed else graph.halo.bind(bound.sent)
         self._chunks = {}
         self._pushing = None
@@ -69,6 +70,8 @@ class Loop:
             self.history.begin_step()
             counts = self._one_step(*active)
             self.history.end_step(*active, counts, self.values)
+            if self.recorder is not None:
+                self.recorder.after_step(self)
             self.step += 1
             if self.progress and time.perf_counter() - said > PROGRESS_S:
                 said = time.perf_counter()

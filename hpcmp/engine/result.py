@@ -31,6 +31,8 @@ class Result:
     mode: str = "auto"
     peak_rss_bytes: int = 0  # sum over ranks
     digest: str = ""  # of (id, fields) in ascending id; the same on any ranks
+    trail: object = None  # folder of the records of messages, if there are any
+    trail_digest: str = ""  # SHA-256 of the digests of its steps
 
     @property
     def comm(self):

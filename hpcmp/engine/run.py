@@ -15,6 +15,7 @@ from hpcmp.engine.frontier import MODES
 from hpcmp.engine.history import peak_rss_bytes
 from hpcmp.engine.loop import Loop
 from hpcmp.engine.program import with_params
+from hpcmp.engine.record import MessageRecorder, check_trace, refuse_large
 from hpcmp.engine.result import Result
 from hpcmp.engine.room import rates_of
 from hpcmp.errors import HpcmpError, ProgramError
@@ -34,6 +35,9 @@ def run(
     threads=1,
     overlap=True,
     step_digests=False,
+    trace="off",
+    trail=None,
+    trace_steps=None,
     progress=None,
 ):
     """Run a program on a graph. Collective.
@@ -63,6 +67,14 @@ def run(
         Compute interior rows while halos travel. Changes no bit.
     step_digests : bool
         Keep a fingerprint of the state after each step in ``result.steps``.
+    trace : "off", "counts" or "headers"
+        headers: a record of each message, for small graphs, by which
+        ``result.trail_digest`` is made. The numbers of each step (messages,
+        vertices that send, rows between ranks) are in ``result.steps`` in any case.
+    trail : path, optional
+        Folder for the records; without it only their digest is kept.
+    trace_steps : (int, int), optional
+        The first and last step of which messages are recorded.
     progress : callable (text) or None
         Called on rank 0 every few seconds.
 
@@ -83,6 +95,7 @@ def run(
     try:
         params = with_params(program, params)
         _check_request(program, graph, mode)
+        check_trace(trace, trail, trace_steps, mode)
         n_steps = _step_limit(program, steps, mode)
     except HpcmpError as caught:
         error = caught
@@ -99,11 +112,26 @@ def run(
         if program.bucket is not None and mode == "auto" and n_steps is None:
             loop.buckets = Buckets(bound, heard, loop.threads)
         try:
-            loop.run(n_steps)
+            if trace == "headers":
+                refuse_large(comm, heard.n_edges, program.only_changed, n_steps, trace_steps)
+                loop.recorder = MessageRecorder(graph, heard, program.name or "program", trail, trace_steps)
+            digest = _recorded(loop, n_steps)
         finally:
             loop.close()
     seconds = {"compile": compiled - ready, "run": time.perf_counter() - compiled + ready - start}
-    return _finish(loop, graph, heard, seconds, threads, step_digests)
+    found = _finish(loop, graph, heard, seconds, threads, step_digests)
+    return replace(found, trail=trail, trail_digest=digest)
+
+
+def _recorded(loop, n_steps):
+    """Do all steps; the digest of their messages, if those are recorded. Collective."""
+    try:
+        loop.run(n_steps)
+    except HpcmpError as error:
+        if loop.recorder and error.agreed:  # of all ranks: the records tell how it came to this
+            loop.recorder.finish()
+        raise
+    return loop.recorder.finish()[1] if loop.recorder else ""
 
 
 def _step_limit(program, steps, mode):

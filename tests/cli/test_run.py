@@ -105,6 +105,10 @@ def said(folders):
         commands["user"] = [*user, "--set", "shift=2", "--set", "n=4", "--set", "loud=true", "--json"]
         commands["nothing"] = [*user, "--steps", 0, "--json"]
         commands["plain"] = ["run", "pagerank", graph, "--verify", "-o", folder / "plain.h5"]
+        search = ["run", "bfs", graph, "--source", 3]
+        commands["counts"] = [*search, "--trace", "counts"]
+        commands["counted"] = ["run", "wcc", graph, "--trace", "counts", "--json"]
+        commands["headers"] = [*search, "--trail", folder / "trail", "--trace-steps", "0:1", "--json"]
         texts = jobs.run_commands(ranks, list(commands.values()), folder)
         return dict(zip(commands, texts, strict=True))
 
@@ -123,6 +127,22 @@ def test_json_has_the_keys_of_the_design(said, ranks, name):
     assert set(printed["halo"]) == {"rows", "bytes", "wait_s"}
     assert printed["ranks"] == ranks
     assert printed["peak_rss_bytes"] > ranks * 10_000_000
+
+
+@ranks
+def test_messages_are_counted_or_recorded_where_it_is_asked(said, folders, ranks):
+    counted, recorded = strict(said(ranks)["counted"]), strict(said(ranks)["headers"])
+    assert set(recorded) == KEYS | {"counts", "trail", "trail_digest"} == set(counted)
+    counts, trail = recorded["counts"], analysis.open(folders[ranks] / "trail")
+    assert list(counts) == ["step", "active", "messages", "halo_rows", "halo_bytes"]
+    assert counts["messages"][:2] == trail.head["steps"]["sent"][:2, 0].tolist() and counts["active"][0] == 1
+    assert trail.n == sum(counts["messages"][:2]) > 0
+    assert recorded["trail_digest"] == strict(said(1)["headers"])["trail_digest"] and trail.steps == (0, 2)
+    lines = said(ranks)["counts"].splitlines()
+    head = next(k for k, line in enumerate(lines) if line.split()[:3] == ["step", "active", "messages"])
+    table = [[int(cell) for cell in line.split()] for line in lines[head + 1 : head + 1 + recorded["steps"]]]
+    assert table == [list(row) for row in zip(*counts.values(), strict=True)]
+    assert counted["counts"]["messages"][0] == counted["n_edges"] and counted["trail_digest"] == ""
 
 
 @ranks
