@@ -41,7 +41,9 @@ def add_arguments(parser):
         "--trace",
         help="off (default), counts: the messages of each step, or headers: a record of each, for small graphs",
     )
-    parser.add_argument("--trail", metavar="DIR", help="folder for the records (--trace headers), for `hpcmp trace`")
+    parser.add_argument(
+        "--trail", metavar="DIR", help="folder for the records (--trace headers); --force replaces a trail"
+    )
     parser.add_argument("--trace-steps", metavar="A:B", help="record only steps A to B, both included")
     parser.add_argument("--verify", action="store_true", help="check the answer of a built-in program by its verifier")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -54,7 +56,7 @@ def run(comm, args):
     from hpcmp import algorithms
     from hpcmp.cli import probes
     from hpcmp.cli.common import parse_range, parse_settings
-    from hpcmp.cli.output import check_output, note
+    from hpcmp.cli.output import check_output, note, refuse_to_replace_trail
     from hpcmp.comm import together
     from hpcmp.engine.record import check_trace
     from hpcmp.errors import ProgramError
@@ -70,6 +72,8 @@ def run(comm, args):
             parse_range("--trace-steps", args.trace_steps),
         )
         check_trace(trace, args.trail, window, args.mode)
+        if args.trail and comm.rank == 0:
+            refuse_to_replace_trail(args.trail, args.force)
         built_in = algorithms.find(args.program)
         if built_in is None and args.verify:
             raise ProgramError("--verify is for built-in programs; a verifier of your own can read the result file")

@@ -155,28 +155,42 @@ class SegmentWriter:
         FileError
             It cannot be written.
         """
-        n = sum(self._n)
-        if n == 0:
-            return None
-        base, width, data = [], [], {}
-        for name, parts in self._parts.items():
-            low, high = min(part.low for part in parts), max(part.high for part in parts)
-            base.append(low)
-            width.append(width_of(low, high))
-            if width[-1]:
-                data[name] = _joined(parts, self._n, low, np.dtype(f"u{width[-1]}"))
-        first = base[0]
-        path = self.folder / segment_name(first, self.rank)
-        while path.exists():  # a message that waited long may be older than a segment closed before
-            first += 1
-            path = self.folder / segment_name(first, self.rank)
-        attrs = {"first_step": first, "rank": self.rank}
-        data |= {BASE: np.array(base, np.int64), WIDTH: np.array(width, np.uint8)}
-        data[PAYLOAD] = self._payload[0] if len(self._payload) == 1 else np.concatenate([*self._payload, _NOTHING])
-        write_file(path, h5.SEGMENT, attrs, data)
-        found = attrs | {"n_records": n, "payload_bytes": self._payload_bytes}
+        return self.take()()
+
+    def take(self):
+        """What was kept, as a function that does `close_segment`. Local.
+
+        It may be called later, by another thread, one segment after the other.
+        """
+        kept, payload = self._parts, self._payload
+        sizes, payload_bytes = self._n, self._payload_bytes
         self._begin()
-        return found
+
+        def write():
+            if not sizes:
+                return None
+            base, width, data = [], [], {}
+            for name, parts in kept.items():
+                low, high = min(part.low for part in parts), max(part.high for part in parts)
+                base.append(low)
+                width.append(width_of(low, high))
+                if width[-1]:
+                    data[name] = _joined(parts, sizes, low, np.dtype(f"u{width[-1]}"))
+            data |= {BASE: np.array(base, np.int64), WIDTH: np.array(width, np.uint8)}
+            data[PAYLOAD] = payload[0] if len(payload) == 1 else np.concatenate([*payload, _NOTHING])
+            path, first = self._free_path(base[0])
+            attrs = {"first_step": first, "rank": self.rank}
+            write_file(path, h5.SEGMENT, attrs, data)
+            return attrs | {"n_records": sum(sizes), "payload_bytes": payload_bytes}
+
+        return write
+
+    def _free_path(self, first):
+        """A file for a segment, and its first step or one after it: a message that waited long may be older than a
+        segment that was closed before."""
+        while (path := self.folder / segment_name(first, self.rank)).exists():
+            first += 1
+        return path, first
 
 
 _NOTHING = np.empty(0, np.uint8)

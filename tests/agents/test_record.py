@@ -9,10 +9,10 @@ from mpi4py import MPI
 
 from hpcmp import agents, analysis
 from hpcmp.analysis import flow
-from hpcmp.errors import ProgramError
+from hpcmp.errors import FileError, ProgramError
 from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
-from hpcmp.io import trail_ranks
+from hpcmp.io import trail_ranks, trail_segment
 from hpcmp.io.trail_segment import COLUMNS, STORED, read_columns
 
 
@@ -129,3 +129,19 @@ def test_seconds_of_each_step_and_rank_are_kept_beside_the_records(comm, shared_
         assert total[timing["rank"] == 0].sum() < found.seconds
         slow = flow.slow_steps(found.trace, 3)
         assert slow[0]["seconds"] == total.max() and len({row["step"] for row in slow}) == 3
+
+
+def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monkeypatch):
+    replace = trail_segment.os.replace
+
+    def full(part, path):
+        if comm.rank == comm.size - 1 and "segment" in path.name:
+            raise OSError(28, "No space left on device")
+        replace(part, path)
+
+    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(trail_ranks, "ROWS", 300)
+    says = agreed_error(comm, FileError, lambda: run(stage(comm), shared_tmp / "full", "headers"))
+    assert "cannot be written: No space left on device" in says
+    if comm.rank == 0:
+        assert not files.is_trail(shared_tmp / "full")
