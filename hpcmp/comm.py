@@ -222,7 +222,7 @@ def row_type(array):
     return MPI.BYTE.Create_contiguous(row_bytes).Commit()
 
 
-def alltoallv(comm, rows, send_counts, recv_counts):
+def alltoallv(comm, rows, send_counts, recv_counts, out=None):
     """Send consecutive runs of rows to the ranks 0, 1, ... in turn. Collective.
 
     Parameters
@@ -230,6 +230,8 @@ def alltoallv(comm, rows, send_counts, recv_counts):
     rows : (sum(send_counts), ...) array
         The first ``send_counts[0]`` rows go to rank 0, and so on.
     send_counts, recv_counts : int64 (size,)
+    out : array, optional
+        What is returned, filled.
 
     Returns
     -------
@@ -237,7 +239,7 @@ def alltoallv(comm, rows, send_counts, recv_counts):
         Grouped by sender, in the senders' order.
     """
     rows = np.ascontiguousarray(rows)
-    received = np.empty((int(recv_counts.sum()), *rows.shape[1:]), rows.dtype)
+    received = np.empty((int(recv_counts.sum()), *rows.shape[1:]), rows.dtype) if out is None else out
     row = row_type(rows)
     try:
         comm.Alltoallv(_parts(rows, send_counts, row), _parts(received, recv_counts, row))

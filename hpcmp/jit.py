@@ -67,13 +67,13 @@ setattr(numba.config, "CACHE_DIR", str(CACHE_FOLDER))  # noqa: B010 (numba fills
 FLAGS = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": False}
 
 
-def kernel(function):
+def kernel(function, **flags):
     """Compile a loop over arrays, kept on disk between runs. Local.
 
     One process of a machine compiles and saves; the others wait for it, then
     load. Different kernels are compiled side by side.
     """
-    dispatcher = numba.jit(cache=True, **FLAGS)(function)
+    dispatcher = numba.jit(cache=True, **FLAGS, **flags)(function)
     if numba.config.DISABLE_JIT:  # the function itself
         return dispatcher
     cache = dispatcher._cache
@@ -91,6 +91,27 @@ def kernel(function):
 def kernel_if(compiled, function):
     """``kernel(function)``, or the function itself for plain Python. Local."""
     return kernel(function) if compiled else function
+
+
+def lean_kernel_if(compiled, function):
+    """`kernel_if` without reference counts, where that can be. Local.
+
+    In a loop that hands bundles of arrays to functions which become part of it, numba counts references to each of
+    them for every call: measured, 20 times all the rest, and four times the compilation. Without counts nothing can be
+    allocated; a function that does is compiled with them.
+    """
+    if not compiled:
+        return function
+    chosen = [kernel(function, _nrt=False)]
+
+    def call(*args):
+        try:
+            return chosen[0](*args)
+        except numba.core.errors.NumbaError:  # of one that allocates, or of a mistake, which is found again
+            chosen[0] = kernel(function)
+            return chosen[0](*args)
+
+    return call
 
 
 def inlined(function, **options):

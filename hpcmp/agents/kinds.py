@@ -8,10 +8,10 @@ import numpy as np
 from hpcmp.engine.program import Reducer
 from hpcmp.errors import ProgramError
 from hpcmp.io.trail import type_title
-from hpcmp.kernels import kind, outbox
+from hpcmp.kernels import kind, records
 from hpcmp.kernels.inbox import POLICIES
 
-RESERVED = {name for name, _ in (*outbox.HEADER, *outbox.CAUSE)}
+RESERVED = {name for name, _ in (*records.HEADER, *records.CAUSE)}
 NUMBERS = "iufb"  # kinds of dtypes that a field may have
 
 
@@ -67,26 +67,10 @@ class MessageType:
 
     def record(self, width, is_traced):
         """Record type of such messages, of so many bytes. Local."""
-        columns = [*header(is_traced), *self.dtypes.items()]
-        names, formats, offsets, at = [], [], [], 0
-        for name, dtype in columns:
-            size = np.dtype(dtype).itemsize
-            at = -(-at // size) * size
-            names.append(name)
-            formats.append(dtype)
-            offsets.append(at)
-            at += size
-        return np.dtype(
-            {"names": names, "formats": formats, "offsets": offsets, "itemsize": max(width, -(-at // 8) * 8)}
-        )
+        return records.layout(tuple(self.dtypes.items()), is_traced, width)
 
 
 kind.know_kind(MessageType)
-
-
-def header(is_traced):
-    """Columns that every message has. Local."""
-    return (*outbox.HEADER, *(outbox.CAUSE if is_traced else ()))
 
 
 class Agent:

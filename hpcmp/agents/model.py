@@ -6,18 +6,24 @@ import numpy as np
 
 from hpcmp.agents.kinds import Agent, MessageType, whole
 from hpcmp.agents.near import number_relations
+from hpcmp.dtypes import LID
 from hpcmp.engine.fingerprint import fingerprint, helpers, reached
 from hpcmp.engine.reduce import absorber
 from hpcmp.errors import ProgramError
 from hpcmp.kernels import handlers, inbox, plain, uses
 from hpcmp.kernels.access import record
+from hpcmp.kernels.records import MOST_KINDS
 
 CONTEXT = ("step", "n_vertices", "seed")
 TRACES = ("off", "counts", "headers", "full")
+MOST_TYPES = 256
 
 
 class Model:
-    """A model bound to a graph: numbered kinds, states, compiled loops."""
+    """A model bound to a graph: numbered kinds, states, compiled loops.
+
+    Agents lie ascending by id: ``row`` tells the row of the graph of each, ``places`` those of each type.
+    """
 
     def __init__(self, graph, agents, params, seed, role, joins, trace, check):
         self.graph, self.agents, self.trace, self.is_checked = graph, agent_types(agents), trace, check
@@ -31,10 +37,11 @@ class Model:
         self.width = width
         self.constants = np.int64(graph.n_vertices), np.int64(seed), *(_as_number(k, v) for k, v in params.items())
         self.context = record("Context", [*CONTEXT, *params])
-        self.rows = self._rows_by_type(role)
-        self.joins = np.zeros(graph.n_owned, np.int64) if joins is None else self._joins(joins)
-        self.states = [self._first_state(agent, rows) for agent, rows in zip(self.agents, self.rows, strict=True)]
-        self.loops = [self._loops(agent) for agent in self.agents]
+        self.row = np.argsort(graph.id[: graph.n_owned], kind="stable").astype(LID)
+        self.places = self._places_by_type(role)
+        self.states = [self._first_state(agent, self.row[i]) for agent, i in zip(self.agents, self.places, strict=True)]
+        self.table = self._table(joins)
+        self._compile()
 
     def _number_kinds(self):
         kinds = {}
@@ -45,6 +52,8 @@ class Model:
         found = sorted(kinds.values(), key=lambda kind: kind.title)
         if not found:
             raise ProgramError("no agent reads or sends a message")
+        if len(found) > MOST_KINDS:
+            raise ProgramError(f"{len(found)} message types are used; at most {MOST_KINDS} can be")
         for number, kind in enumerate(found):
             kind.number = number
         return found
@@ -58,11 +67,13 @@ class Model:
                     raise ProgramError(f"two agent types measure {name!r} in different ways")
         return found
 
-    def _rows_by_type(self, role):
+    def _places_by_type(self, role):
         n = self.graph.n_owned
         if len(self.agents) == 1:
-            return [np.arange(n, dtype=np.uint32)]
+            return [np.arange(n, dtype=LID)]
         code, names = _whole_field(self.graph, role), [agent.name for agent in self.agents]
+        if len(names) > MOST_TYPES:
+            raise ProgramError(f"there are {len(names)} agent types; at most {MOST_TYPES} can be")
         if role in self.graph.categories:
             texts = self.graph.categories[role]
             unknown = [text for text in texts if text not in names]
@@ -77,7 +88,7 @@ class Model:
             raise ProgramError(
                 f"vertex {self.graph.id[at]} has {role!r} {code[at]}; there are {len(names)} agent types"
             )
-        return [np.flatnonzero(code == number).astype(np.uint32) for number in range(len(names))]
+        return [np.flatnonzero(code[self.row] == number).astype(LID) for number in range(len(names))]
 
     def _joins(self, name):
         joins = _whole_field(self.graph, name)
@@ -106,36 +117,56 @@ class Model:
                 state[name] = values[rows]
         return state
 
-    def _loops(self, agent):
-        compiled = not self.is_checked
-        for function in helpers(*agent.merges.values()):
+    def _table(self, joins):
+        """What the loop knows of agents: handlers.Agents."""
+        n = self.graph.n_owned
+        code, nth = np.zeros(n, np.uint8), np.zeros(n, np.uint32)
+        for number, places in enumerate(self.places):
+            code[places], nth[places] = number, np.arange(len(places))
+        comes = np.zeros(n, np.int64) if joins is None else self._joins(joins)[self.row]
+        limits, policies = (
+            np.full((len(self.agents), len(self.kinds)), -1),
+            np.zeros((len(self.agents), len(self.kinds)), int),
+        )
+        for number, agent in enumerate(self.agents):
+            for kind, (limit, policy) in agent.limits.items():
+                limits[number, kind.number], policies[number, kind.number] = limit, inbox.POLICIES[policy]
+        return handlers.Agents(code, nth, comes, np.zeros(n, np.bool_), np.zeros(n, np.bool_), limits, policies)
+
+    def _compile(self):
+        """The loops of a step, of first states, and of measures."""
+        compiled, functions = not self.is_checked, [f for agent in self.agents for f in agent.functions]
+        for function in helpers(*(merge for agent in self.agents for merge in agent.merges.values())):
             uses.inlined(function, merges=True)
-        for function in helpers(*agent.functions):
+        for function in helpers(*functions):
             uses.inlined(function)
-        numbers = tuple(kind.number for kind in agent.handlers)
-        key = fingerprint(agent.functions, numbers, [(k.name, k.number, k.near, k.dtypes) for k in self.kinds])
-        merges = {kind.number: f for kind, f in agent.merges.items()}
-        return {
-            "acts": handlers.make_acts(tuple(agent.handlers.values()), numbers, agent.step_function, key, compiled),
-            "limits": handlers.make_limits(tuple(merges.values()), tuple(merges), key, compiled),
-            "goal": agent.goal_function and handlers.make_test(agent.goal_function, key, compiled),
-            "measures": {
+        types = [
+            handlers.Functions(
+                tuple(agent.handlers.values()),
+                tuple(kind.number for kind in agent.handlers),
+                agent.step_function,
+                agent.goal_function,
+                tuple(agent.merges.values()),
+                tuple(kind.number for kind in agent.merges),
+                bool(agent.limits),
+            )
+            for agent in self.agents
+        ]
+        kinds = [(k.name, k.number, k.near, k.dtypes) for k in self.kinds]
+        key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
+        self.changes = self.trace == "full" and any(agent.merges for agent in self.agents)
+        level = "off" if not self.is_traced else "as sent" if self.changes else "record"
+        self.step = handlers.make_step(types, level, fingerprint(key, level), compiled)
+        self.begins = [
+            agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled) for agent in self.agents
+        ]
+        self.measure_loops = [
+            {
                 name: handlers.make_measure(reducer.function, absorber(reducer), key, compiled)
                 for name, reducer in agent.measures.items()
-            },
-            "begin": agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled),
-        }
-
-    def limits_of(self, agent):
-        """(limits, policies) by number of the kind: int64 arrays, -1 for no limit. Local."""
-        limits, policies = np.full(len(self.kinds), -1), np.zeros(len(self.kinds), np.int64)
-        for kind, (limit, policy) in agent.limits.items():
-            limits[kind.number], policies[kind.number] = limit, inbox.POLICIES[policy]
-        return limits, policies
-
-    def reads(self, agent):
-        """Whether the agent has a function for each kind: bool array. Local."""
-        return np.isin(np.arange(len(self.kinds)), [kind.number for kind in agent.handlers])
+            }
+            for agent in self.agents
+        ]
 
     def views(self, buffer, merges=False):
         """Records of every kind over a buffer; may functions write them? Local."""

@@ -9,12 +9,14 @@ import time
 import numpy as np
 
 from hpcmp.comm import together
-from hpcmp.hashing import is_sampled
 from hpcmp.io import trail_segment
 from hpcmp.io.trail import PHASES
 from hpcmp.io.trail_ranks import TrailWriter
-from hpcmp.kernels import inbox
-from hpcmp.kernels.trail import Messages, add_sums
+from hpcmp.kernels import inbox, recording
+from hpcmp.kernels.records import WORD, payload_word
+from hpcmp.memory import Pool
+
+LEAST_STEPS = 64  # of which a thread keeps sums
 
 
 class Recorder:
@@ -34,7 +36,7 @@ class Recorder:
     def __init__(self, model, folder, seed, sample=1.0):
         self.model, self.comm, self.seed, self.sample = model, model.graph.comm, seed, sample
         self.payloads = [np.dtype(list(kind.dtypes.items())) for kind in model.kinds]
-        self.lengths = trail_segment.payload_lengths(model.trace, self.payloads)
+        self.lengths = trail_segment.payload_lengths(model.trace, self.payloads).astype(np.int64)
         about = {
             "level": model.trace,
             "message_types": [(k.name, d) for k, d in zip(model.kinds, self.payloads, strict=True)],
@@ -45,100 +47,117 @@ class Recorder:
             "first_step": 0,
         }
         self.trail = TrailWriter(self.comm, folder, about)
+        self.ids, self.pool = model.graph.id[model.row], Pool()
+        self.low, self.id_dtype = self._range_of_ids()
+        self.sums = []  # of each segment of blocks, by step in which messages were sent
+        self.in_flight = np.zeros(len(model.kinds), np.int64)  # of all ranks together, as each counts its share
         if self.trail.keeps_records:
-            code = np.zeros(model.graph.n_owned, np.uint16)
-            for number, rows in enumerate(model.rows):
-                code[rows] = number
-            self.trail.write_agents(model.graph.id[: model.graph.n_owned], code)
+            self.trail.write_agents(self.ids, model.table.type.astype(np.uint16))
         self._seconds, self._last = dict.fromkeys(PHASES, 0.0), time.perf_counter()
 
-    def _lap(self, phase):
-        """Seconds since the last lap belong to this phase of the step."""
+    def _range_of_ids(self):
+        """The lowest id of all agents, and a narrow dtype for their distance from it. Collective."""
+        ends = (int(self.ids[0]), int(self.ids[-1])) if len(self.ids) else None
+        low, high = zip(*(both for both in self.comm.allgather(ends) if both), strict=True)
+        return min(low), np.dtype(np.uint32 if max(high) - min(low) < 1 << 32 else np.int64)
+
+    def lap(self, phase):
+        """Seconds since the last lap belong to this phase of the step. Local."""
         now = time.perf_counter()
         self._seconds[phase] += now - self._last
         self._last = now
 
-    def ended(self, post, step):
-        """Record what ended in a step: read or dropped. Local."""
-        self._lap("act")
-        self._record(post.as_sent, post.slots, post.status[post.slots], step, post.status[post.slots] == 0)
-        self._lap("record")
+    def log(self, s, n, step):
+        """What is recorded of segment s of the blocks, at most n messages. Local."""
+        self.sums += [np.zeros((0, 2), np.uint64)] * (s + 1 - len(self.sums))
+        if len(self.sums[s]) <= step:
+            longer = np.zeros((max(LEAST_STEPS, 2 * (step + 1)), 2), np.uint64)
+            longer[: len(self.sums[s])] = self.sums[s]
+            self.sums[s] = longer
+        share = np.uint64(min(int(self.sample * 2.0**64), (1 << 64) - 1))
+        at = np.zeros(recording.N_AT, np.int64)
+        at[recording.KEEPS], at[recording.LOW], at[recording.SEED] = self.trail.keeps_records, self.low, self.seed
+        at[recording.IS_SAMPLE], at.view(np.uint64)[recording.SHARE] = self.sample < 1, share
+        room = n if self.trail.keeps_records else 0
+        dtypes = [np.int32, *[self.id_dtype] * 4, *[np.int32] * 3, np.uint16, np.uint8]
+        columns = [self.pool.empty(room, dtype) for dtype in dtypes]
+        payload = self.pool.empty(-(-room * int(self.lengths.max()) // WORD), np.uint64)
+        ended = np.zeros((2, len(self.model.kinds)), np.int64)
+        return recording.Log(at, self.sums[s], ended, self.lengths, self.ids, *columns, payload.view(np.uint8), payload)
+
+    def ended(self, logs, step):
+        """Keep what ended in a step: read or dropped. Local."""
+        self.lap("exchange")
+        for log in logs:
+            self._add(log, step)
+        self.lap("record")
+
+    def _add(self, log, step):
+        n, n_bytes, low = int(log.at[recording.N]), int(log.at[recording.N_BYTES]), self.low
+        if n == 0:
+            return
+        is_read = log.status[:n] == inbox.DELIVERED
+        columns = {
+            "step_sent": log.sent[:n],
+            "step_delivered": step if is_read.all() else np.where(is_read, np.int32(step), np.int32(-1)),
+            "sender": (low, log.sender[:n]),
+            "number": log.number[:n],
+            "receiver": (low, log.receiver[:n]),
+            "type": log.kind[:n],
+            "cause_sender": (low, log.cause_sender[:n]),
+            "cause_number": log.cause_number[:n],
+            "conversation_sender": (low, log.root_sender[:n]),
+            "conversation_number": log.root_number[:n],
+            "status": log.status[:n],
+        }
+        self.trail.add(n, columns, log.payload[:n_bytes])
 
     def on_their_way(self, post):
         """Record what is on its way when the run ends. Local."""
-        for buffer in (post.waiting, post.arrived):
-            n = len(buffer)
-            self._record(buffer, np.arange(n), np.full(n, inbox.IN_FLIGHT), -1, np.zeros(n, np.bool_))
+        found, head = post.waiting(), post.words.view(self.model.records[0])
+        log = self.log(0, len(found), len(self.trail.counts))
+        headers = recording.Headers(*(head[name] for name in recording.Headers._fields))
+        status = np.full(len(found), inbox.IN_FLIGHT, np.uint8)
+        recording.record(found, len(found), headers, status, post.words, post.n_words, payload_word(True), -1, log)
+        self._add(log, -1)
 
-    def _record(self, buffer, places, status, step, is_read):
-        graph, head = self.model.graph, buffer.view(self.model.records[0])[places]
-        if self.sample < 1:
-            kept = is_sampled(self.sample, self.seed, head["root_sender"], head["root_number"])
-            head, places, status, is_read = head[kept], places[kept], status[kept], is_read[kept]
-        n = len(head)
-        if n == 0:
-            return
-        columns = {
-            "step_sent": head["sent"],
-            "step_delivered": np.where(is_read, step, -1),
-            "receiver": graph.id[head["to"] - graph.first_gid],
-            "type": head["kind"],
-            "status": status,
-            "conversation_sender": head["root_sender"],
-            "conversation_number": head["root_number"],
-        }
-        columns |= {name: head[name] for name in ("sender", "number", "cause_sender", "cause_number")}
-        columns = {name: np.ascontiguousarray(a, trail_segment.STORED[name]) for name, a in columns.items()}
-        places_of, payload = self._payload(buffer, places, columns["type"])
-        add_sums(Messages(**columns, **places_of), payload, 0, self.trail.sums(int(head["sent"].max()) + 1))
-        if self.trail.keeps_records:
-            narrow = {name: trail_segment.narrowed(a) for name, a in columns.items()}
-            self.trail.add(n, narrow, payload[: -trail_segment.SPARE])
+    def count(self, boxes, post, n_all):
+        """Count a step's messages by kind; write a part when it is large. Collective.
 
-    def _payload(self, buffer, places, kinds):
-        """Where payloads lie, and their bytes: in the order of records, and some to spare."""
-        found = trail_segment.payload_places(kinds, self.lengths)
-        n_bytes = int(found["payload_length"].sum(dtype=np.int64))
-        payload = np.zeros(n_bytes + trail_segment.SPARE, np.uint8)
-        for number, dtype in enumerate(self.payloads if n_bytes else ()):
-            of = np.flatnonzero(kinds == number)
-            if not len(of) or not dtype.itemsize:
-                continue
-            rows, packed = buffer.view(self.model.records[number])[places[of]], np.empty(len(of), dtype)
-            for name in dtype.names:
-                packed[name] = rows[name]
-            payload[found["payload_offset"][of, None] + np.arange(dtype.itemsize)] = packed.view(np.uint8).reshape(
-                len(of), dtype.itemsize
-            )
-        return found, payload
-
-    def count(self, post, n_all):
-        """Count a step's messages by kind; write a part when it is large. Collective."""
-        self._lap("exchange")
-        kinds = self.model.records[0]
-        n = len(self.model.kinds)
-        ended = post.buffer.view(kinds)["kind"][post.slots]
-        is_read = post.status[post.slots] == 0
-        here = [b.view(kinds)["kind"] for b in (post.waiting, post.arrived)]
-        rows = [post.sent.view(kinds)["kind"], ended[is_read], ended[~is_read], np.concatenate(here)]
-        counts = np.array([np.bincount(row, minlength=n) for row in rows])
+        ``boxes`` are (inbox, outbox) of the segments, ``n_all`` what all ranks sent.
+        """
+        sent = sum(out.sent for _, out in boxes)
+        is_read, is_dropped = sum(into.log.ended for into, _ in boxes)
+        self.in_flight += sent - is_read - is_dropped
+        counts = np.array([sent, is_read, is_dropped, self.in_flight])
         seconds, self._seconds = self._seconds, dict.fromkeys(PHASES, 0.0)  # what it takes from here on is of the next
         if self.trail.end_step(counts, [*seconds.values()], int(n_all * self.sample)):
-            self.trail.close(self._first_open(post.waiting, post.arrived))
-        self._lap("record")
+            self._share_sums()
+            self.trail.close(self._first_open(post))
+        self.lap("record")
 
-    def _first_open(self, *buffers):
+    def _share_sums(self):
+        """Add up what threads have summed."""
+        n = max(map(len, self.sums), default=0)
+        total = self.trail.sums(n)
+        for part in self.sums:
+            total[: len(part)] += part
+            part[:] = 0
+
+    def _first_open(self, post):
         """The first step of which a message is on its way, on any rank. Collective."""
-        sent = [b.view(self.model.records[0])["sent"] for b in buffers]
-        first = min([int(s.min()) for s in sent if len(s)], default=len(self.trail.counts))
-        return min(self.comm.allgather(min(first, len(self.trail.counts))))
+        sent = post.words.view(self.model.records[0])["sent"][post.waiting()]
+        return min(self.comm.allgather(int(sent.min(initial=len(self.trail.counts)))))
 
     def stop(self, post):
-        """Write what was recorded of a run that failed in a step. Collective."""
-        self.trail.finish(self._first_open(post.buffer, post.waiting))
+        """Write what was recorded of a run that failed in a step, whose buffers tell no more. Collective."""
+        self._share_sums()
+        n_closed = len(self.trail.counts) - max(self.comm.allgather(post.longest))
+        self.trail.finish(max(n_closed, 0))
 
     def finish(self, post):
         """Record what is on its way, write all; the trail's digests. Collective."""
         with together(self.comm):
             self.on_their_way(post)
+        self._share_sums()
         return self.trail.finish()

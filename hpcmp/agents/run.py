@@ -18,11 +18,8 @@ from hpcmp.agents.post import Post
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
-from hpcmp.errors import MemoryLimitError, ProgramError
-from hpcmp.io.room import free_bytes, shown
+from hpcmp.errors import ProgramError
 from hpcmp.kernels import inbox, places
-
-COPIES = 3  # of a message on its way: as it was sent, in the order of ranks, and where it came
 
 
 @dataclass
@@ -31,7 +28,7 @@ class Simulation:
 
     graph: object
     agents: tuple
-    states: dict  # name of an agent type -> records of this rank's agents, in the order of their rows
+    states: dict  # name of an agent type -> records of this rank's agents, ascending by id
     steps: int = 0
     ended: str = "steps"  # or "goal", "quiet"
     counts: list = field(default_factory=list)  # of each step: dict of sent, delivered, dropped, in_flight
@@ -64,28 +61,24 @@ class Run:
     def __init__(self, model, budget, any_receiver, threads, progress, recorder, until):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
-        self.post = Post(model.graph, model, any_receiver)
+        self.post = Post(model, any_receiver, budget, self.threads.n_threads)
         self.recorder = recorder
-        n = self.graph.n_owned
-        self.numbers, self.is_there, self.has_left = np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
-        self.room = max(2 * budget, 1 << 16)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
-        self.most = 0  # messages for which there was room
 
     def to_the_end(self, steps):
         """All steps. Collective."""
         start = said = time.perf_counter()
         model, found = self.model, self.found
         with together(self.comm):
-            for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
-                if loops["begin"]:
-                    with self._named(agent, rows, "begin") as at:
-                        loops["begin"](model.seen(state), at, model.at_step(-1), 0, len(state))
+            for agent, begin, state in zip(model.agents, model.begins, model.states, strict=True):
+                if begin:
+                    with self._named(agent, state, "begin") as at:
+                        begin(model.seen(state), at, model.at_step(-1), 0, len(state))
         for step in range(steps):
             try:
                 totals = self._step(step)
@@ -125,31 +118,64 @@ class Run:
     def _step(self, step):
         """One step; what all ranks did: dict. Collective."""
         model, post = self.model, self.post
-        self.is_there[:] = (model.joins <= step) & ~self.has_left
-        mail = post.open(step)
-        counts = np.zeros(7, np.int64)
-        error, not_done, sent, asked = None, 0, 0, None
+        error, boxes = None, []
         try:
-            counts[inbox.RECEIVER_LEFT] = post.drop_absent(self.is_there)
-            self._sort_and_limit(mail, counts, step)
-            counts[inbox.DELIVERED] = len(post.slots) - counts.sum()
-            outboxes = self._act(model.views(post.buffer), step)
-            not_done = self._not_done(step)
+            boxes = self._act(step)
+            if self.recorder:
+                self.recorder.lap("act")
             self._measure(step)
-            sent, asked = post.close(outboxes)
-            self._refuse_too_much(step, sent)
         except Exception as failed:  # told on all ranks
             error = failed
-        raise_together(self.comm, error)
-        self.room = max(self.room, sent * 5 // (4 * self.threads.n_threads) + self.budget)
-        post.deliver(asked, step)
+        post.deliver(boxes, error, step)
         if self.recorder:
             with together(self.comm):
-                self.recorder.ended(post, step)
-        self.has_left |= ~self.is_there & (model.joins <= step)
-        mine = [sent, counts[inbox.DELIVERED], counts.sum() - counts[inbox.DELIVERED], post.n_waiting, not_done]
-        total = np.zeros(len(mine), np.int64)
-        self.comm.Allreduce(np.array(mine, np.int64), total)
+                self.recorder.ended([into.log for into, _ in boxes], step)
+        totals = self._totals(boxes, step)
+        if self.recorder:
+            self.recorder.count(boxes, post, totals["sent"])
+        if model.measures:
+            for name, value in self.totals.reduce(self.comm)[1].items():
+                self.found.measures[name].append(value)
+        return totals
+
+    def _act(self, step):
+        """All agents read and act: (inbox, outbox) of each segment of blocks."""
+        model, post, ctx = self.model, self.post, self.model.at_step(step)
+        states = tuple(model.seen(state) for state in model.states)
+        boxes = {}
+        for s, blocks in enumerate(post.open(step)):
+            log = self.recorder.log(s, post.n_due(blocks), step) if self.recorder else ()
+            boxes[s] = post.boxes(s, blocks, step, log)
+        waiting = dict(boxes)
+        while waiting:
+            done = []
+
+            def some(s, end, waiting=waiting, done=done):
+                into, out = waiting[s]
+                with wrong.named(model.agents, lambda: wrong.who(model, step, out.at)):
+                    is_done = model.step(states, model.table, into, out, ctx)
+                if out.at[places.STATUS] != places.FINE:
+                    raise wrong.told(model, step, out.at, self.budget)
+                if is_done:
+                    done.append(s)
+
+            self.threads.run(some, [(s, s + 1) for s in waiting])
+            waiting = {s: both for s, both in waiting.items() if s not in done}
+            if waiting:
+                waiting = post.more_room(waiting)
+                boxes |= waiting
+        return list(boxes.values())
+
+    def _totals(self, boxes, step):
+        """Counts of a step over all ranks, after a look that no message is lost: dict. Collective."""
+        sent = sum(int(out.at[places.N_SENT]) for _, out in boxes)
+        due = sum(int(into.at[inbox.N_DUE]) for into, _ in boxes)
+        dropped = sum(int(into.counts.sum()) for into, _ in boxes)
+        has_goals = any(agent.goal_function for agent in self.model.agents)
+        not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) if has_goals else 1
+        mine = np.array([sent, due - dropped, dropped, self.post.n_waiting, not_done], np.int64)
+        total = np.empty_like(mine)
+        self.comm.Allreduce(mine, total)
         totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), total.tolist(), strict=True))
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
@@ -159,104 +185,29 @@ class Run:
                 f"{totals['in_flight']} are on their way"
             )
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
-        if self.recorder:
-            self.recorder.count(post, totals["sent"])
-        if model.measures:
-            for name, value in self.totals.reduce(self.comm)[1].items():
-                self.found.measures[name].append(value)
         self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
         return totals
 
-    def _sort_and_limit(self, mail, counts, step):
-        model, post = self.model, self.post
-        chunks = _even(self.graph.n_owned, self.threads.n_threads)
-        sender = mail[0]["sender"]
-        self.threads.run(lambda lo, hi: inbox.sort_rows(post.ptr, post.slots, sender, lo, hi), chunks)
-        post.keep_as_sent(model.trace == "full" and any(agent.merges for agent in model.agents))
-        for agent, rows, loops in zip(model.agents, self.model.rows, model.loops, strict=True):
-            post.refuse_unread(agent, rows, model.reads(agent), step)
-            if agent.limits:
-                limits = model.limits_of(agent)
-                with self._named(agent, rows, f"step {step}, policy", mail[0]) as at:
-                    over = loops["limits"](
-                        rows, post.ptr, post.slots, mail, *limits, post.status, counts, at, 0, len(rows)
-                    )
-                if over >= 0:
-                    raise ProgramError(
-                        f"step {step}: agent {self.graph.id[rows[over]]} ({agent.name}) gets more messages than its limit "
-                        f"of {', '.join(f'{v[0]} {k.title!r}' for k, v in agent.limits.items())}; "
-                        "a policy would say what to do"
-                    )
-
-    def _act(self, mail, step):
-        """All agents read and act: filled buffers, in the order of threads."""
-        model, filled = self.model, {}
-        for t, (agent, state, rows, loops) in enumerate(
-            zip(model.agents, model.states, model.rows, model.loops, strict=True)
-        ):
-
-            def some(lo, hi, t=t, agent=agent, state=state, rows=rows, acts=loops["acts"]):
-                made = []
-                while lo < hi:
-                    with wrong.named(agent, lambda: f"step {step}, room for {self.room} messages"):
-                        out, buffer = self.post.outbox(self.room, self.numbers, step)
-                    self._refuse_too_much(step, sum(int(o.at[places.FILLED]) for o, _ in made))
-                    made.append((out, buffer))
-                    args = (rows, self.is_there, self.post.ptr, self.post.slots, mail, self.post.status, out)
-                    with wrong.named(agent, lambda out=out: wrong.who(model, step, agent, out.at)):
-                        lo = acts(model.seen(state), *args, model.at_step(step), self.budget, self.room, lo, hi)
-                    if out.at[places.STATUS] != places.FINE:
-                        raise wrong.told(model, step, agent, out, self.budget)
-                filled[t, hi] = made
-
-            self.threads.run(some, _even(len(rows), self.threads.n_threads))
-        return [one for key in sorted(filled) for one in filled[key]]
-
-    def _refuse_too_much(self, step, n):
-        """Refuse messages of this rank for which there is no room on their way."""
-        if n <= self.most:
-            return
-        self.most = n * 5 // 4  # not asked again in every step
-        needed, free = COPIES * n * self.model.width, free_bytes()
-        if free is not None and needed > free:
-            raise MemoryLimitError(
-                f"step {step}: {n} messages of {self.model.width} bytes take {shown(needed)} on their way from one rank, "
-                f"{shown(free)} are free"
-            )
-
     @contextlib.contextmanager
-    def _named(self, agent, rows, what, mail=None):
-        """Where a loop keeps the row and the message at hand; what its function raises is told with them."""
-        at = np.full(2, -1, np.int64)
-
-        def where():
-            text = f"{what} of agent {self.graph.id[rows[at[0]]]} ({agent.name})"
-            return text if at[1] < 0 else f"{text}, message {mail['number'][at[1]]} of agent {mail['sender'][at[1]]}"
-
-        with wrong.named(agent, where):
+    def _named(self, agent, state, what):
+        """Where a loop keeps the place of the agent at hand; what its function raises is told with it."""
+        at = np.full(1, -1, np.int64)
+        with wrong.named((agent,), lambda: f"{what} of agent {state['id'][at[0]]} ({agent.name})"):
             yield at
-
-    def _not_done(self, step):
-        """Agents of this rank that are not done; with no goal at all 1."""
-        model, goals, n = self.model, 0, 0
-        for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
-            if loops["goal"]:
-                goals += 1
-                with self._named(agent, rows, f"step {step}, goal") as at:
-                    n += loops["goal"](model.seen(state), rows, self.is_there, at, model.at_step(step), 0, len(rows))
-        return n if goals else 1
 
     def _measure(self, step):
         """Take in all agents of this rank."""
         model, totals = self.model, self.totals
         totals.clear()
-        for agent, loops, state, rows in zip(model.agents, model.loops, model.states, model.rows, strict=True):
-            for name, loop in loops["measures"].items():
+        for agent, loops, state, rows in zip(
+            model.agents, model.measure_loops, model.states, model.places, strict=True
+        ):
+            for name, loop in loops.items():
 
                 def some(lo, hi, agent=agent, name=name, loop=loop, state=state, rows=rows):
                     share = share_of(model.measures[name])
-                    with self._named(agent, rows, f"step {step}, measure {name!r}") as at:
-                        loop(model.seen(state), rows, self.is_there, at, model.at_step(step), share, lo, hi)
+                    with self._named(agent, state, f"step {step}, measure {name!r}") as at:
+                        loop(model.seen(state), rows, model.table.is_there, at, model.at_step(step), share, lo, hi)
                     shares.append(share)
 
                 shares = []
@@ -269,9 +220,9 @@ class Run:
         model, n = self.model, self.graph.n_owned
         columns = {}
         with together(self.comm):
-            for agent, state, rows in zip(model.agents, model.states, model.rows, strict=True):
+            for agent, state, places_of in zip(model.agents, model.states, model.places, strict=True):
                 for name, dtype in agent.state.items():
-                    columns.setdefault(name, np.zeros(n, dtype))[rows] = state[name]
+                    columns.setdefault(name, np.zeros(n, dtype))[model.row[places_of]] = state[name]
         found, table = self.found, {"step": np.arange(self.found.steps)}
         for name in found.counts[0] if found.counts else ():
             table[name] = np.array([row[name] for row in found.counts])

@@ -1,8 +1,6 @@
-"""What an agent's function sends: written as records into a buffer, by compiled code and by plain Python alike.
+"""What an agent's function sends: written as records into lists of chunks, by compiled code and by plain Python alike.
 
-A message is one record: a header, then its payload. Every kind of message has a record type of its own over the same
-bytes, so one buffer holds all kinds in the order in which they were sent. `Outbox` is a named tuple of arrays, which
-numba sees through; its methods have compiled twins below.
+`Outbox` is a named tuple of arrays, which numba sees through; its methods have compiled twins below.
 
 k: place in the buffer
 """
@@ -17,59 +15,62 @@ from numba.np.numpy_support import as_dtype
 
 from hpcmp.jit import inlined
 from hpcmp.kernels import uses
+from hpcmp.kernels.chunks import ONE, ROW_BITS, ROW_MASK, claim
 from hpcmp.kernels.kind import as_kind, as_known, near_of, near_of_type
-from hpcmp.kernels.neighbours import edge, find, n_neighbours, neighbour, place, row_in
+from hpcmp.kernels.neighbours import address_of, edge, find, n_neighbours, neighbour, neighbour_row, place, row_in
 from hpcmp.kernels.places import (
+    ACTS,
+    AGENT,
     ASKED,
     BAD_DELAY,
-    FILLED,
+    BLOCK_BITS,
+    BUDGET,
+    DOING,
     FINE,
+    ID,
+    LAST,
     LEAVES,
-    LEFT,
+    LONGEST,
+    N_BLOCKS,
+    N_LATER,
+    N_SENT,
     NOWHERE,
+    NUMBER,
     OF_HOME,
     OF_NUMBER,
     OF_ROOT_NUMBER,
     OF_ROOT_SENDER,
     OF_SENDER,
-    ONE,
     OVER_BUDGET,
+    OVER_NUMBER,
+    RANK,
     ROW,
+    SEEN,
     STATUS,
     STEP,
     TOO_LARGE,
+    TOO_LATE,
     fail,
 )
-
-HEADER = (
-    ("to", "<i8"),  # gid of the receiver
-    ("sender", "<i8"),  # id
-    ("home", "<i8"),  # gid of the sender
-    ("number", "<i8"),  # of the sender's messages, from 0
-    ("due", "<i8"),  # step in which it can be read
-    ("kind", "<u4"),
-    ("status", "<u4"),
-)
-CAUSE = (  # step in which it was sent; ids and numbers of the message that caused it, and of the first of its conversation
-    ("sent", "<i8"),
-    ("cause_sender", "<i8"),
-    ("cause_number", "<i8"),
-    ("root_sender", "<i8"),
-    ("root_number", "<i8"),
-)
+from hpcmp.kernels.records import MOST
 
 
 class Outbox(NamedTuple):
     """Where the functions of an agent put messages; one for each thread."""
 
-    mail: tuple  # of each kind the records (room,), over the same bytes
-    at: np.ndarray  # int64 (N_AT,) how far it is filled, and for whom
-    asked: np.ndarray  # int64 (room, 2) place and receiver's id of messages to agents that are not near
-    numbers: np.ndarray  # int64 (n_owned,) how many messages each row has sent
-    ptr: np.ndarray  # uint64 (lists * n_owned + 1,) of neighbours
-    heard_by: np.ndarray  # uint32 local rows of out-neighbours, ascending by id in each list
+    mail: tuple  # of each kind the records (n_places,), over the same bytes
+    at: np.ndarray  # int64 (N_AT,) whose turn it is, and what is counted
+    lists: tuple  # chunks.Lists, for each block of agents, each rank, and receivers that have to be looked up
+    asked: np.ndarray  # int64 (room,) ids of those
+    sent: np.ndarray  # int64 (n_kinds,) how many, where messages are recorded
+    numbers: np.ndarray  # int32 (n_owned,) how many messages each agent has sent
+    ids: np.ndarray  # int64 (n_owned,) of agents, ascending
+    row: np.ndarray  # uint32 (n_owned,) row in the graph of each agent
+    agent: np.ndarray  # uint32 (n_local,) row among the agents of its rank, of each row of the graph
+    ghost_rank: np.ndarray  # int64 (n_ghost,)
     id: np.ndarray  # int64 (n_local,)
-    gid: np.ndarray  # int64 (n_local,)
+    ptr: np.ndarray  # uint64 (lists * n_owned + 1,) of neighbours
+    heard_by: np.ndarray  # uint32 rows of out-neighbours, ascending by id in each list
     edges: tuple  # fields of edges to neighbours, as they lie in heard_by
 
     def send(self, kind, receiver, *values):
@@ -106,10 +107,20 @@ class Outbox(NamedTuple):
 
 
 @inlined
-def begin_agent(out, row, budget):
-    """Let what is sent from now on be of a row. Local."""
-    out.at[ROW], out.at[LEFT], out.at[LEAVES] = row, budget, 0
-    out.at[OF_NUMBER], out.at[OF_HOME] = NOWHERE, NOWHERE
+def begin_agent(out, i):
+    """Let what is sent from now on be of agent i. Local."""
+    at, first = out.at, np.int64(out.numbers[i])
+    at[AGENT], at[ROW], at[ID] = i, out.row[i], out.ids[i]
+    at[NUMBER], at[LAST] = first, min(first + at[BUDGET], MOST)
+    at[LEAVES], at[DOING], at[SEEN] = 0, ACTS, NOWHERE
+    at[OF_NUMBER], at[OF_HOME] = NOWHERE, NOWHERE
+
+
+@inlined
+def end_agent(out, i):
+    """Count what it has sent. Local."""
+    out.at[N_SENT] += out.at[NUMBER] - out.numbers[i]
+    out.numbers[i] = out.at[NUMBER]
 
 
 @inlined
@@ -125,47 +136,65 @@ def begin_alone(out):
 
 
 @inlined
-def claim(out, delay):
-    """Place of the next message, -1 if there may be none. Local."""
-    if out.at[STATUS] == FINE and delay < 1:
-        out.at[STATUS] = BAD_DELAY
-    elif out.at[STATUS] == FINE and out.at[LEFT] <= 0:
-        out.at[STATUS] = OVER_BUDGET
-    if out.at[STATUS] != FINE:
-        return np.int64(-1)
-    out.at[LEFT] -= 1
-    out.at[FILLED] += 1
-    return out.at[FILLED] - 1
+def may_send(out, n, delay):
+    """Whether n more messages are in order; if not, the status says why. Local."""
+    at = out.at
+    if delay >= 1 and delay <= MOST - at[STEP] and at[NUMBER] + n <= at[LAST]:
+        return at[STATUS] == FINE
+    if at[STATUS] == FINE:
+        if delay < 1:
+            at[STATUS] = BAD_DELAY
+        elif delay > MOST - at[STEP]:
+            at[STATUS] = TOO_LATE
+        else:
+            at[STATUS] = OVER_NUMBER if at[LAST] == MOST else OVER_BUDGET
+    return False
 
 
 @inlined
-def put_header(out, records, k, number, gid, receiver, delay):
-    """Write all of a message but its payload. Local."""
-    row = np.uint64(out.at[ROW])
-    if gid == NOWHERE:
-        out.asked[out.at[ASKED], 0], out.asked[out.at[ASKED], 1] = k, receiver
-        out.at[ASKED] += 1
-    records["to"][k], records["home"][k], records["sender"][k] = gid, out.gid[row], out.id[row]
-    records["number"][k], records["due"][k] = out.numbers[row], out.at[STEP] + delay
-    records["kind"][k], records["status"][k] = number, 0
-    put_cause(out, records, k)
-    out.numbers[row] += 1
+def list_of(out, address):
+    """The list of messages to an address. Local."""
+    at, rank = out.at, address >> np.int64(ROW_BITS)
+    if rank == at[RANK]:
+        return (np.uint64(address) & ROW_MASK) >> np.uint64(at[BLOCK_BITS])
+    return np.uint64(out.lists.tail.size) - ONE if address == NOWHERE else np.uint64(at[N_BLOCKS] + rank)
 
 
-def put_cause(out, records, k):
-    """Write what a message was caused by, if records have room for it. Local."""
+@inlined
+def put_header(out, records, number, address, receiver, delay):
+    """Write all of a message but its payload; its place. Local."""
+    at = out.at
+    k = claim(out.lists, list_of(out, address))
+    if address == NOWHERE:
+        out.asked[at[ASKED]] = receiver
+        at[ASKED] += 1
+    if delay > 1:
+        at[N_LATER], at[LONGEST] = at[N_LATER] + 1, max(at[LONGEST], delay)
+    records["to"][k] = np.uint64(address) & ROW_MASK
+    records["sender"][k] = at[ID]
+    records["home"][k] = (at[RANK] << np.int64(ROW_BITS)) | at[AGENT]
+    records["number"][k], records["due"][k], records["kind"][k] = at[NUMBER], at[STEP] + delay, number
+    put_cause(out, records, k, number)
+    at[NUMBER] += 1
+    return k
+
+
+def put_cause(out, records, k, number):
+    """Write what a message was caused by, and count it, if records have room for it. Local."""
     if "cause_sender" in records.dtype.names:
-        _put_cause(out, records, k)
+        _put_cause(out, records, k, number)
 
 
 @inlined
-def _put_cause(out, records, k):
-    is_caused = out.at[OF_NUMBER] != NOWHERE
-    records["sent"][k] = out.at[STEP]
-    records["cause_sender"][k] = out.at[OF_SENDER] if is_caused else out.id[out.at[ROW]]
-    records["cause_number"][k] = out.at[OF_NUMBER]
-    records["root_sender"][k] = out.at[OF_ROOT_SENDER] if is_caused else out.id[out.at[ROW]]
-    records["root_number"][k] = out.at[OF_ROOT_NUMBER] if is_caused else out.numbers[out.at[ROW]]
+def _put_cause(out, records, k, number):
+    at = out.at
+    out.sent[number] += 1
+    is_caused = at[OF_NUMBER] != NOWHERE
+    records["sent"][k] = at[STEP]
+    records["cause_sender"][k] = at[OF_SENDER] if is_caused else at[ID]
+    records["cause_number"][k] = at[OF_NUMBER]
+    records["root_sender"][k] = at[OF_ROOT_SENDER] if is_caused else at[ID]
+    records["root_number"][k] = at[OF_ROOT_NUMBER] if is_caused else at[NUMBER]
 
 
 def begin_conversation(out, header):
@@ -182,7 +211,7 @@ def write(out, kind, receiver, delay, values):
     write_one(out, kind, find(out, receiver, kind.number, kind.near), receiver, delay, values)
 
 
-def write_one(out, kind, gid, receiver, delay, values):
+def write_one(out, kind, address, receiver, delay, values):
     """Write one message whose receiver was found. Local."""
     check_values(kind.name, kind.fields, len(values))
     if out.mail[kind.number].kind is not kind:
@@ -193,19 +222,18 @@ def write_one(out, kind, gid, receiver, delay, values):
         bounds = uses.limits(field, given)
         if bounds and not bounds[0] <= value <= bounds[1]:
             fail(out, TOO_LARGE, kind.number, kind.fields.index(name), value)
-    records, k = out.mail[kind.number], claim(out, delay)
-    if k >= 0:
-        put_header(out, records, k, kind.number, gid, receiver, delay)
+    if may_send(out, 1, delay):
+        records = out.mail[kind.number]
+        k = put_header(out, records, kind.number, address, receiver, delay)
         for name, value in zip(kind.fields, values, strict=True):
             records[name][k] = value
 
 
 def write_to_all(out, kind, values):
     """Write one message to every out-neighbour. Local."""
-    row = int(row_in(out, as_known(kind).near))
-    for e in range(int(out.ptr[row]), int(out.ptr[row + 1])):
-        j = out.heard_by[e]
-        write_one(out, kind, out.gid[j], out.id[j], 1, values)
+    near = as_known(kind).near
+    for q in range(n_neighbours(out, near)):
+        write_one(out, kind, address_of(out, neighbour_row(out, q, near)), NOWHERE, 1, values)
 
 
 def check_values(name, fields, n_values):
@@ -235,10 +263,10 @@ def _is_outbox(out):
 
 
 @overload(put_cause)
-def _put_cause_overload(out, records, k):
+def _put_cause_overload(out, records, k, number):
     if "cause_sender" in records.dtype.fields:
-        return lambda out, records, k: _put_cause(out, records, k)
-    return lambda out, records, k: None
+        return lambda out, records, k, number: _put_cause(out, records, k, number)
+    return lambda out, records, k, number: None
 
 
 @overload(begin_conversation)
@@ -291,7 +319,7 @@ def _keep_nothing(out, values):
 
 
 def _make_write(out, kind, values, **whole):
-    """A function (out, gid, receiver, delay, values) that writes one message of a kind."""
+    """A function (out, address, receiver, delay, values) that writes one message of a kind."""
     number, name = as_kind(kind).number, kind.kind_name
     record = out.types[out.fields.index("mail")][number].dtype
     fields = {field: as_dtype(record.typeof(field)) for field in kind.fields}
@@ -307,12 +335,11 @@ def _make_write(out, kind, values, **whole):
     put_payload = _payload_writer(kind.fields)
     keep = _limits_keeper(number, [uses.limits(*pair) for pair in zip(fields.values(), given, strict=True)])
 
-    def one(out, gid, receiver, delay, values):
+    def one(out, address, receiver, delay, values):
         keep(out, values)
-        k = claim(out, delay)
-        if k >= 0:
+        if may_send(out, 1, delay):
             records = out.mail[number]
-            put_header(out, records, k, number, gid, receiver, delay)
+            k = put_header(out, records, number, address, receiver, delay)
             put_payload(records, k, values)
 
     return inlined(one)
@@ -354,8 +381,7 @@ def _to_neighbours(out, kind, *values):
         def to_all(out, kind, *values):
             row = row_in(out, near)
             for e in range(out.ptr[row], out.ptr[row + ONE]):
-                j = out.heard_by[e]
-                one(out, out.gid[j], out.id[j], 1, values)
+                one(out, address_of(out, np.uint64(out.heard_by[e])), NOWHERE, 1, values)
 
         return to_all
     return None

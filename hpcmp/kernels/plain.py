@@ -1,5 +1,7 @@
 """Records as compiled code sees them, for plain Python."""
 
+import numpy as np
+
 from hpcmp.kernels import uses
 
 
@@ -17,7 +19,10 @@ class Records:
 
 
 class Row:
-    """One record whose fields are attributes, whatever their names. Reads and writes go to the array."""
+    """One record whose fields are attributes, whatever their names. Reads and writes go to the array.
+
+    Narrow integers are read as int64: so compiled code reckons with them.
+    """
 
     __slots__ = ("_fields", "_merges")
 
@@ -29,7 +34,8 @@ class Row:
         names = self._fields.dtype.names
         if name not in names:
             raise AttributeError(uses.no_field("it", name, names))
-        return self._fields[name]
+        value = self._fields[name]
+        return np.int64(value) if value.dtype.kind in "iu" and value.dtype.itemsize < 8 else value
 
     def __setattr__(self, name, value):
         getattr(self, name)

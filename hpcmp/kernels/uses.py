@@ -16,7 +16,7 @@ from numba.np.numpy_support import as_dtype
 from hpcmp import jit
 from hpcmp.errors import ProgramError
 
-HIDDEN = ("to", "home", "due", "kind", "status", "sent", "cause_sender", "cause_number", "root_sender", "root_number")
+HIDDEN = ("to", "home", "due", "kind", "sent", "cause_sender", "cause_number", "root_sender", "root_number")
 MARK = "due"  # a field that records of messages have, and those of agents have not
 
 
