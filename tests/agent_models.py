@@ -10,6 +10,11 @@ from hpcmp.graph import with_vertex_field
 
 MEETING = random(60, 240, stride=3, first=-50)
 RING = sample(range(12), [(k, (k + 1) % 12) for k in range(12)])
+MARKET = sample(
+    range(60),
+    [(i, 20 + (i * 7 + k * k) % 38) for i in range(19) for k in range(4)] + [(0, 1), (5, 9)],  # 19, 58, 59 have nobody
+    directed=False,
+)
 Note = agents.MessageType("note", x="int64")
 
 Job = agents.MessageType("job", id="int64", work="float64")

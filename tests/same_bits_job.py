@@ -8,6 +8,7 @@ on rank 0 a JSON object: program -> digest -> list of the settings that gave it.
 and writes docs/same-bits.md.
 """
 
+import hashlib
 import itertools
 import json
 import math
@@ -18,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import hpcmp
-from hpcmp import algorithms, generate
+from hpcmp import agents, algorithms, generate
 from hpcmp.engine import push
+from hpcmp.graph import with_vertex_field
 from hpcmp.io.table import EdgeTable
 from hpcmp.kernels import csr
 
@@ -42,6 +44,7 @@ ROWS = {  # program -> what the table says of it
     "softmax_sum": "softmax-weighted sum, 4 steps",
     "cdlp": "label propagation, 10 steps",
     "two_relations": "a message function for each of two relations, 4 steps",
+    "agents": "two types of agents, 8 steps: states and trail; plain Python where there is no overlap",
 }
 
 # ---------------------------------------------------------------- programs
@@ -90,6 +93,74 @@ two_relations = hpcmp.Program(
     steps=4,
 )
 
+# Agents that write along two relations by chance, wait, merge what comes, come late, and leave.
+Word = agents.MessageType("word", relation="cites", x="float64")
+Deed = agents.MessageType("deed", relation="writes", n="int64")
+Tick = agents.MessageType("tick")
+
+
+def add(into, msg):
+    into.x += msg.x / 3
+
+
+def hear(me, msg, out, ctx):
+    me.x = me.x / 7 + msg.x
+    if out.degree(Deed) > 0:
+        q = int(agents.chance(me, ctx, 1) * out.degree(Deed))
+        out.send_later(1 + int(agents.chance(me, ctx, 2) * 3), Deed, out.neighbour(q, Deed), me.n)
+
+
+def take(me, msg, out, ctx):
+    me.n = me.n * 31 + msg.sender + msg.n
+
+
+def tick(me, msg, out, ctx):
+    me.x += agents.chance(me, ctx, 3)
+    if me.n % 5 == 0:
+        out.leave()
+
+
+def speak(me, out, ctx):
+    if out.degree(Word) > 0 and agents.chance(me, ctx, 4) < 0.5:
+        out.send(Word, out.neighbour(int(agents.chance(me, ctx, 5) * out.degree(Word)), Word), me.x + 0.1)
+    if agents.chance(me, ctx, 6) < 0.3:
+        out.send_later(1 + me.id % 3, Tick, me.id)
+
+
+def worth(me, ctx):
+    return me.x
+
+
+def people():
+    """Two types of agents, one of which forgets."""
+    types = [agents.Agent(name, {"x": "float64", "n": "int64"}) for name in ("talker", "doer")]
+    for agent, policy in zip(types, ("drop_old", "drop_new"), strict=True):
+        agent.on(Word, limit=2, policy=add)(hear)
+        agent.on(Deed, limit=1, policy=policy)(take)
+        agent.on(Tick)(tick)
+        agent.each_step(speak)
+        agent.measure(hpcmp.Sum)(worth)
+    return types
+
+
+class History(str):
+    """What a run of agents left: SHA-256 of states, trail and measures."""
+
+    @property
+    def digest(self):
+        return hashlib.sha256(self.encode()).hexdigest()
+
+
+def live(graph, threads, overlap):
+    """Run `people`. Collective."""
+    id = graph.id[: graph.n_owned]
+    staged = with_vertex_field(with_vertex_field(graph, "role", id % 2), "comes", np.where(id % 5 == 1, 3, 0))
+    run = agents.simulate(
+        staged, people(), steps=8, seed=7, joins="comes", trace="full", threads=threads, check=not overlap
+    )
+    return History(f"{run.digest} {run.trail_digest} {run.measures['worth'].tolist()} {run.counts}")
+
+
 PROGRAMS = {
     "pagerank": algorithms.find("pagerank").run,
     "sssp": algorithms.find("sssp").run,
@@ -98,6 +169,7 @@ PROGRAMS = {
     "softmax_sum": lambda graph, **how: hpcmp.run(softmax_sum, graph, **how),
     "cdlp": algorithms.find("cdlp").run,
     "two_relations": lambda graph, **how: hpcmp.run(two_relations, graph, **how),
+    "agents": live,
 }
 
 # ---------------------------------------------------------------- graphs

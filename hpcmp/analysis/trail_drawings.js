@@ -127,8 +127,8 @@ data.types.forEach((kind, t) => {
 const G = data.graph, n_agents = G.agent.length;
 const column = name => data.load.columns[data.load.names.indexOf(name)] || [];
 const load = G.agent.map((_, k) => column("received")[k] + column("sent")[k]);
-const most_load = Math.max(1, ...load), by_load = load.map((_, k) => k).sort((a, b) => load[b] - load[a]);
-const warmth = k => Math.log1p(load[k]) / Math.log1p(most_load);
+const least_load = n_agents ? Math.min(...load) : 0, most_load = Math.max(least_load + 1, ...load), by_load = load.map((_, k) => k).sort((a, b) => load[b] - load[a]);
+const warmth = k => Math.log((1 + load[k]) / (1 + least_load)) / Math.log((1 + most_load) / (1 + least_load));
 const view = {scale: 1, x: 0, y: 0, one: -1, drag: null};
 const place_of = new Map(G.agent.map((agent, k) => [agent, k]));
 const EDGES = G.edges.count.map((_, e) => e);
@@ -140,7 +140,7 @@ function places() { // where agents are on the screen
   const y = k => h / 2 + view.scale * ((h - 2 * pad) * (G.y[k] / 1000 - .5) + view.y);
   return {x, y, w, h};
 }
-const radius = k => (2 + (7 + 60 / Math.sqrt(10 + n_agents)) * Math.sqrt(load[k] / most_load)) * Math.sqrt(view.scale);
+const radius = k => (2 + (7 + 60 / Math.sqrt(10 + n_agents)) * (load[k] - least_load) / (most_load - least_load)) * Math.sqrt(view.scale);
 
 function draw_graph() {
   const svg = by("graph"), {x, y, w, h} = places();
@@ -227,9 +227,9 @@ by("graph-note").textContent = n_agents < data.sources[1]
   ? `The ${number.format(n_agents)} foremost of ${several(data.sources[1], "agent")}, coloured by load: messages sent and got. ${HOW}`
   : `Agents coloured by load: messages sent and got. ${HOW}`;
 const ends = by("scale").children;
-ends[0].textContent = `load ${number.format(n_agents ? Math.min(...load) : 0)}`;
+ends[0].textContent = `load ${number.format(least_load)}`;
 ends[1].style.background = `linear-gradient(90deg, ${HEAT.map((_, k) => heat(k / (HEAT.length - 1))).join(",")})`;
-ends[2].textContent = number.format(n_agents ? most_load : 0);
+ends[2].textContent = number.format(Math.max(0, ...load));
 
 // ---------------------------------------------------------------- bottlenecks
 

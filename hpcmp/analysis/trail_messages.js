@@ -146,9 +146,10 @@ function show(k) {
   ways(box, all, "effects");
 }
 
-by("held").textContent = n_held < data.n_messages
+const part = data.facts.sample ? `The trail is a sample of ${100 * data.facts.sample} % of conversations. ` : "";
+by("held").textContent = part + (n_held < data.n_messages
   ? `${number.format(n_held)} of ${several(data.n_messages, "message")} are on this page: conversations with losses, then the largest ones. The command \`hpcmp trace\` knows all.`
-  : `All ${several(n_held, "message")} of the trail. Choose one for what caused it and what it led to.`;
+  : `All ${several(n_held, "message")} of the trail. Choose one for what caused it and what it led to.`);
 new ResizeObserver(() => { hush(); draw_flow(); draw_graph(); }).observe(by("stage"));
 draw_load();
 search();

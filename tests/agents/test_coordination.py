@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from agent_models import MARKET
 from building import agreed_error, build, everywhere
 from graphs import random as random_sample
 from graphs import sample
@@ -341,12 +342,6 @@ def test_persons_that_cannot_all_have_an_object_are_told_of(comm):
 
 
 # ---------------------------------------------------------------- contracts, shares, tasks
-
-MARKET = sample(
-    range(60),
-    [(i, 20 + (i * 7 + k * k) % 38) for i in range(19) for k in range(4)] + [(0, 1), (5, 9)],  # 19, 58, 59 have nobody
-    directed=False,
-)
 
 
 def work_of(graph):
