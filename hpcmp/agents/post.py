@@ -25,8 +25,9 @@ MOST_CHUNKS = (1 << 32) // CHUNK
 class Post:
     """The mail of one rank. Collective to make."""
 
-    def __init__(self, model, any_receiver, budget, n_threads):
+    def __init__(self, model, any_receiver, drops_unknown, budget, n_threads):
         self.model, self.graph, self.comm, self.any_receiver = model, model.graph, model.graph.comm, any_receiver
+        self.drops_unknown = drops_unknown
         self.pool, self.n_threads = Pool(), n_threads
         n = self.graph.n_owned
         self.block_bits = MOST_BLOCK_BITS
@@ -47,6 +48,7 @@ class Post:
         self.free = np.empty((self.n_writers, 0), np.uint32)
         self.n_free = np.zeros((self.n_writers, 1), np.int64)
         self.longest = 1  # steps that a message of this rank waited
+        self.lost = np.empty(0, np.uint64), np.empty(0, np.int64)  # sent in a step to receivers that there are not; ids
         self.is_sorted = True  # whether all messages of a block are written in the order of reading
         self.step = 0
 
@@ -209,6 +211,11 @@ class Post:
         """Messages that will be read, or sent on. Local."""
         return int(self.counts[: self.n_blocks].sum())
 
+    @property
+    def n_lost(self):
+        """Messages of this step to receivers that there are not. Local."""
+        return len(self.lost[1])
+
     def _exchange(self, error):
         """Swap messages with all other ranks. Collective."""
         from mpi4py import MPI
@@ -241,6 +248,7 @@ class Post:
     def _look_up(self, boxes, step):
         """Give messages to receivers that are not near their addresses. Collective."""
         ids = np.concatenate([out.asked[: out.at[places.ASKED]] for _, out in boxes] or [np.empty(0, np.int64)])
+        self.lost = np.empty(0, np.uint64), ids[:0]
         if not self.comm.allreduce(len(ids)):
             return
         addresses = self._addresses(ids)
@@ -249,7 +257,12 @@ class Post:
         chunks.pack(*self.writes, self.writer(0), self.words, self.n_words, d, d + 1, words)
         head = words.view(self.model.records[0])
         error, wrong = None, np.flatnonzero(addresses < 0)
-        if len(wrong):
+        if self.drops_unknown and len(wrong):
+            rows, is_known = words.reshape(len(ids), self.n_words), addresses >= 0
+            self.lost = rows[wrong].reshape(-1), ids[wrong]
+            words, addresses = rows[is_known].reshape(-1), addresses[is_known]
+            head = words.view(self.model.records[0])
+        elif len(wrong):
             m = head[wrong[0]]
             error = ProgramError(
                 f"step {step}: agent {m['sender']} sends {self.model.kinds[m['kind']].title!r} (its message {m['number']}) "
@@ -260,7 +273,7 @@ class Post:
         rank = addresses >> int(chunks.ROW_BITS)
         lists = np.where(rank == self.comm.rank, head["to"].astype(np.int64) >> self.block_bits, self.n_blocks + rank)
         last = self.n_writers - 1
-        self.deal([last], self.n_lists + (len(ids) >> CHUNK_BITS) + 1)
+        self.deal([last], self.n_lists + (len(addresses) >> CHUNK_BITS) + 1)
         chunks.unpack(words, lists, self.words, self.n_words, np.uint64(0), self.writer(last))
 
     def _addresses(self, ids):

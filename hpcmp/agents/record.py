@@ -31,9 +31,11 @@ class Recorder:
     seed : int
     sample : float
         Share of conversations that are kept.
+    any_id : bool
+        Whether receivers may be no agents.
     """
 
-    def __init__(self, model, folder, seed, sample=1.0):
+    def __init__(self, model, folder, seed, sample=1.0, any_id=False):
         self.model, self.comm, self.seed, self.sample = model, model.graph.comm, seed, sample
         self.payloads = [np.dtype(list(kind.dtypes.items())) for kind in model.kinds]
         self.lengths = trail_segment.payload_lengths(model.trace, self.payloads).astype(np.int64)
@@ -48,7 +50,7 @@ class Recorder:
         }
         self.trail = TrailWriter(self.comm, folder, about)
         self.ids, self.pool = model.graph.id[model.row], Pool()
-        self.low, self.id_dtype = self._range_of_ids()
+        self.low, self.id_dtype = (0, np.dtype(np.int64)) if any_id else self._range_of_ids()
         self.sums = []  # of each segment of blocks, by step in which messages were sent
         self.in_flight = np.zeros(len(model.kinds), np.int64)  # of all ranks together, as each counts its share
         if self.trail.keeps_records:
@@ -85,10 +87,14 @@ class Recorder:
         ended = np.zeros((2, len(self.model.kinds)), np.int64)
         return recording.Log(at, self.sums[s], ended, self.lengths, self.ids, *columns, payload.view(np.uint8), payload)
 
-    def ended(self, logs, step):
-        """Keep what ended in a step: read or dropped. Local."""
+    def ended(self, logs, lost, step):
+        """Keep what ended in a step: read, dropped, or sent to nobody. Local.
+
+        ``lost`` are messages, and the ids of the receivers that there are not.
+        """
         self.lap("exchange")
-        for log in logs:
+        self.lost = self._lost(*lost, step)
+        for log in (*logs, self.lost):
             self._add(log, step)
         self.lap("record")
 
@@ -114,12 +120,25 @@ class Recorder:
 
     def on_their_way(self, post):
         """Record what is on its way when the run ends. Local."""
-        found, head = post.waiting(), post.words.view(self.model.records[0])
+        found = post.waiting()
         log = self.log(0, len(found), len(self.trail.counts))
-        headers = recording.Headers(*(head[name] for name in recording.Headers._fields))
-        status = np.full(len(found), inbox.IN_FLIGHT, np.uint8)
-        recording.record(found, len(found), headers, status, post.words, post.n_words, payload_word(True), -1, log)
+        self._record(found, post.words, inbox.IN_FLIGHT, log)
         self._add(log, -1)
+
+    def _lost(self, words, ids, step):
+        """What is recorded of messages to receivers that there are not."""
+        log = self.log(0, len(ids), step)
+        if len(ids):
+            words.view(self.model.records[0])["to"] = np.arange(len(ids))
+            self._record(np.arange(len(ids), dtype=np.uint32), words, inbox.NO_RECEIVER, log._replace(ids=ids))
+        return log
+
+    def _record(self, places, words, status, log):
+        """Record messages that were not read."""
+        head, status = words.view(self.model.records[0]), np.full(len(places), status, np.uint8)
+        headers = recording.Headers(*(head[name] for name in recording.Headers._fields))
+        n_words = self.model.width // WORD
+        recording.record(places, len(places), headers, status, words, n_words, payload_word(True), -1, log)
 
     def count(self, boxes, post, n_all):
         """Count a step's messages by kind; write a part when it is large. Collective.
@@ -127,7 +146,7 @@ class Recorder:
         ``boxes`` are (inbox, outbox) of the segments, ``n_all`` what all ranks sent.
         """
         sent = sum(out.sent for _, out in boxes)
-        is_read, is_dropped = sum(into.log.ended for into, _ in boxes)
+        is_read, is_dropped = sum((into.log.ended for into, _ in boxes), self.lost.ended)
         self.in_flight += sent - is_read - is_dropped
         counts = np.array([sent, is_read, is_dropped, self.in_flight])
         seconds, self._seconds = self._seconds, dict.fromkeys(PHASES, 0.0)  # what it takes from here on is of the next

@@ -58,10 +58,10 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until):
+    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until, drops_unknown=False):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
-        self.post = Post(model, any_receiver, budget, self.threads.n_threads)
+        self.post = Post(model, any_receiver, drops_unknown, budget, self.threads.n_threads)
         self.recorder = recorder
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
@@ -129,7 +129,7 @@ class Run:
         post.deliver(boxes, error, step)
         if self.recorder:
             with together(self.comm):
-                self.recorder.ended([into.log for into, _ in boxes], step)
+                self.recorder.ended([into.log for into, _ in boxes], post.lost, step)
         totals = self._totals(boxes, step)
         if self.recorder:
             self.recorder.count(boxes, post, totals["sent"])
@@ -173,7 +173,7 @@ class Run:
         dropped = sum(int(into.counts.sum()) for into, _ in boxes)
         has_goals = any(agent.goal_function for agent in self.model.agents)
         not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) if has_goals else 1
-        mine = np.array([sent, due - dropped, dropped, self.post.n_waiting, not_done], np.int64)
+        mine = np.array([sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done], np.int64)
         total = np.empty_like(mine)
         self.comm.Allreduce(mine, total)
         totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), total.tolist(), strict=True))

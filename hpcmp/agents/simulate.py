@@ -21,6 +21,7 @@ def simulate(
     role="role",
     joins=None,
     any_receiver=False,
+    unknown="error",
     budget=None,
     until=None,
     trace="off",
@@ -50,6 +51,9 @@ def simulate(
         before is not read.
     any_receiver : bool
         Let agents send to any id, not to neighbours and senders alone.
+    unknown : "error" or "drop"
+        What a message to an id that no agent has does, with ``any_receiver``:
+        it ends the run, or is dropped, counted and recorded as such.
     budget : int, optional
         Most messages that an agent sends in a step. Default: 1024, or four
         times the largest number of neighbours.
@@ -89,14 +93,20 @@ def simulate(
             raise ProgramError(f"sample = {sample!r} is no share of conversations; it is over 0 and at most 1")
         if sample < 1 and trace not in ("headers", "full"):
             raise ProgramError(f"a sample is one of records; trace = {trace!r} makes none, headers and full do")
+        if unknown not in ("error", "drop"):
+            raise ProgramError(f"unknown = {unknown!r} is none of error, drop")
+        if unknown == "drop" and not any_receiver:
+            raise ProgramError("unknown = 'drop' is for any_receiver=True: else agents write to those that they know")
         budget = None if budget is None else whole("budget", budget, least=1)
         steps, seed, threads = whole("steps", steps, least=0), whole("seed", seed), whole("threads", threads, least=1)
         if not isinstance(params, dict | None):
             raise ProgramError(f"params is a dict of name to number, not {params!r}")
         model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
-    recorder = Recorder(model, trail, seed, float(sample)) if model.is_traced else None
-    return Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until).to_the_end(steps)
+    drops = unknown == "drop"
+    recorder = Recorder(model, trail, seed, float(sample), drops) if model.is_traced else None
+    run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops)
+    return run.to_the_end(steps)
 
 
 def _largest():

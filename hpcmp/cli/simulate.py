@@ -25,6 +25,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--any-receiver", action="store_true", help="let agents send to any id, not to neighbours alone"
     )
+    parser.add_argument(
+        "--unknown", default="error", help="what a message to an id that no agent has does: error (default), or drop"
+    )
     parser.add_argument("--budget", type=int, metavar="N", help="most messages that an agent sends in one step")
     parser.add_argument("--trace", help="off, headers or full; default: headers with --trail, else off")
     parser.add_argument("--trail", metavar="DIR", help="folder for a record of every message; --force replaces a trail")
@@ -75,6 +78,7 @@ def run(comm, args):
         role=args.role,
         joins=args.joins,
         any_receiver=args.any_receiver,
+        unknown=args.unknown,
         budget=args.budget,
         trace=args.trace or ("headers" if args.trail else "off"),
         trail=args.trail,

@@ -145,3 +145,55 @@ def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monke
     assert "cannot be written: No space left on device" in says
     if comm.rank == 0:
         assert not files.is_trail(shared_tmp / "full")
+
+
+def calling(far):
+    """Agents that write to one another, some to ids that nobody has, at once or later; who hears it answers."""
+    caller = agents.Agent("caller", {"n": "int64"})
+
+    @caller.each_step
+    def call(me, out, ctx):
+        if ctx.step < 3:
+            out.send(Note, (me.id * 5 + 3) % 12, 1)
+            out.send(Note, far - me.id if me.id % 2 else me.id + 1, 1)
+            if me.id == 4:
+                out.send_later(3, Note, -far, 7)
+
+    @caller.on(Note)
+    def hear(me, msg, out, ctx):
+        me.n += 1
+        if msg.x == 1:
+            out.send(Note, -5 if me.id == 7 else msg.sender, 2)
+
+    return caller
+
+
+def test_what_cannot_be_dropped_is_refused(comm):
+    for told, says in (
+        ({"unknown": "drop"}, "is for any_receiver=True"),
+        ({"unknown": "keep"}, "is none of error, drop"),
+    ):
+        assert says in agreed_error(comm, ProgramError, lambda: run(stage(comm), None, **told))  # noqa: B023
+
+
+@pytest.mark.parametrize("far", [50, 2**62])
+def test_messages_to_nobody_are_dropped_counted_and_recorded_where_that_is_asked(comm, shared_tmp, far):
+    def told(graph, **more):
+        return agents.simulate(graph, [calling(far)], steps=7, any_receiver=True, **more)
+
+    graph, alone = build(comm, RING), told(build(MPI.COMM_SELF, RING), unknown="drop", trace="full")
+    found = told(graph, unknown="drop", trace="full", trail=shared_tmp / "trail")
+    quiet = told(graph, unknown="drop", threads=2)
+    assert (found.trail_digest, found.digest, found.counts) == (alone.trail_digest, alone.digest, alone.counts)
+    assert (quiet.digest, quiet.counts) == (found.digest, found.counts)
+    assert "does not exist" in agreed_error(comm, ProgramError, lambda: told(graph))
+    if comm.rank == 0:
+        rows = records(shared_tmp / "trail")
+        lost = rows["status"] == files.STATUSES.index("no such receiver")
+        assert lost.sum() == sum(c["dropped"] for c in found.counts) > 20
+        assert (rows["step_delivered"][lost] == -1).all()
+        nobody = {far - k for k in range(1, 12, 2)} | {-far, -5}
+        assert set(rows["receiver"][lost].tolist()) <= nobody and {-far, -5} <= set(rows["receiver"][lost].tolist())
+        assert not set(rows["receiver"][~lost].tolist()) & nobody
+        per_step = np.bincount(rows["step_sent"][lost], minlength=7)
+        assert per_step.tolist() == [c["dropped"] for c in found.counts]  # in the step in which they were sent
