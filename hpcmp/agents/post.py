@@ -115,7 +115,12 @@ class Post:
     # ------------------------------------------------------------ a step
 
     def open(self, step):
-        """Begin a step: what was written is read. Segments of blocks: list of (first, end). Local."""
+        """Begin a step, which reads what was written: segments of blocks. Local.
+
+        Returns
+        -------
+        list of (first, end)
+        """
         self.step = step
         self.reads, self.writes = self.writes, self.reads
         self.writes[1][:] = 0
@@ -131,7 +136,7 @@ class Post:
         return segments
 
     def boxes(self, s, blocks, step, log):
-        """Inbox and outbox of a segment of blocks; ``log`` is what it records into. Local."""
+        """Inbox and outbox of a segment of blocks, which records into a log. Local."""
         most = int(self.counts[blocks[0] : blocks[1]].max(initial=0))
         if len(self.scratch[s][0]) < most:
             self.scratch[s] = _scratch(most + most // 4)
@@ -166,7 +171,10 @@ class Post:
         return outbox.Outbox(self.views, at, self.writer(s), self.asked[s], sent, self.numbers, *self.near)
 
     def more_room(self, boxes):
-        """Let segments go on that had too few chunks: dict of segment to (inbox, outbox). Local."""
+        """Let segments go on that had too few chunks. Local.
+
+        ``boxes``, and the answer: dict of segment to (inbox, outbox).
+        """
         need = max(self.need + 2 + int(into.at[inbox.LACK] >> CHUNK_BITS) for into, _ in boxes.values())
         self.deal(list(boxes), need)
         found = {}

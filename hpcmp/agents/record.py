@@ -169,7 +169,10 @@ class Recorder:
         return min(self.comm.allgather(int(sent.min(initial=len(self.trail.counts)))))
 
     def stop(self, post):
-        """Write what was recorded of a run that failed in a step, whose buffers tell no more. Collective."""
+        """Write what was recorded of a run that failed in a step. Collective.
+
+        Its buffers do not tell any more what was on its way when the step began.
+        """
         self._share_sums()
         n_closed = len(self.trail.counts) - max(self.comm.allgather(post.longest))
         self.trail.finish(max(n_closed, 0))

@@ -84,7 +84,7 @@ def append(lists, d, words, n_words, source, k):
 
 @kernel
 def count(head, tail, link, counts):
-    """counts[d] = messages of the lists d of all writers, head and tail (n_writers, n_lists)."""
+    """counts[d] = messages of the lists d of all writers: (n_writers, n_lists)."""
     for d in range(np.uint64(head.shape[1])):
         n = ZERO
         for s in range(np.uint64(head.shape[0])):
@@ -100,7 +100,7 @@ def count(head, tail, link, counts):
 
 @kernel
 def pack(head, tail, lists, words, n_words, first, last, out):
-    """Copy the lists [first, last) of all writers to out, list by list; their chunks become free."""
+    """Copy the lists [first, last) of all writers to out, and free their chunks."""
     at, n = ZERO, np.uint64(n_words)
     for d in range(np.uint64(first), np.uint64(last)):
         for s in range(np.uint64(head.shape[0])):

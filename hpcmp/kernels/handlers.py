@@ -66,7 +66,7 @@ class Functions(NamedTuple):
 
 
 def make_step(types, level, fingerprint, compiled):
-    """A loop over blocks of agents: messages first, then `each_step`, then goals. Local.
+    """A loop over blocks of agents: messages, then `each_step`, then goals. Local.
 
     Parameters
     ----------
@@ -181,7 +181,10 @@ RECORDERS = {
 
 @inlined
 def open_block(inbox, out, header, b, first, n_rows):
-    """Put the messages of a block in order; False if there are not chunks enough for those that stay. Local."""
+    """Put the messages of a block in order. Local.
+
+    False if there are not chunks enough for those that stay.
+    """
     at, lists, step = inbox.at, out.lists, out.at[STEP]
     n_later = mailbox.open_block(
         b, inbox.head, inbox.tail, lists.link, header["to"], header["due"], step, first, n_rows, inbox.slots, inbox.ptr
@@ -281,7 +284,10 @@ def _refuse(kind, me, mail, k, out, ctx):
 
 @inlined
 def keep_limits(merge, limits, policies, inbox, out, lo, hi):
-    """Mark what is left out of the messages slots [lo, hi) of an agent; False if there may not be so many. Local."""
+    """Mark what is left out of the messages slots [lo, hi) of an agent. Local.
+
+    False if there may not be so many.
+    """
     header, slots, status, counts = out.mail[0], inbox.slots, inbox.status, inbox.counts
     seen, total, into = inbox.tally[SEEN], inbox.tally[TOTAL], inbox.tally[INTO]
     for q in range(lo, hi):

@@ -38,7 +38,7 @@ class Inbox(NamedTuple):
 
 @kernel
 def open_block(b, head, tail, link, to, due, step, first, n_rows, slots, ptr):
-    """Find the messages of block b that are due in a step: slots and ptr. How many are not due."""
+    """slots, ptr: the messages of block b that are due in a step; how many are not."""
     ptr[: n_rows + 2] = 0
     n_later = 0
     for s in range(np.uint64(head.shape[0])):
@@ -74,7 +74,7 @@ def open_block(b, head, tail, link, to, due, step, first, n_rows, slots, ptr):
 
 @kernel
 def keep_later(b, head, tail, due, step, words, n_words, lists):
-    """Append the messages of block b that are not due to the same list of the next step."""
+    """Append the messages of block b that are not due to the list of the next step."""
     for s in range(np.uint64(head.shape[0])):
         t = tail[s, b]
         c = np.uint64(head[s, b])
@@ -96,7 +96,7 @@ def close_block(b, head, tail, lists):
 
 @kernel
 def sort_rows(ptr, n_rows, slots, spare, sender, number):
-    """Put the messages of each row in the order of their senders' ids and their numbers."""
+    """Put the messages of each row in the order of sender's id and number."""
     for i in range(np.uint64(n_rows)):
         lo, hi = np.uint64(ptr[i]), np.uint64(ptr[i + ONE])
         for q in range(lo + ONE, hi):

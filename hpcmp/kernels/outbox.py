@@ -180,7 +180,7 @@ def put_header(out, records, number, address, receiver, delay):
 
 
 def put_cause(out, records, k, number):
-    """Write what a message was caused by, and count it, if records have room for it. Local."""
+    """Write the cause of a message, and count it, if it is to be recorded. Local."""
     if "cause_sender" in records.dtype.names:
         _put_cause(out, records, k, number)
 

@@ -59,7 +59,7 @@ class Log(NamedTuple):
 
 @kernel
 def record(places, n_places, h, status, words, n_words, payload_at, delivered, log):
-    """Record messages that ended in the step ``delivered``; their payloads begin at word ``payload_at`` of each."""
+    """Record messages that ended in a step; payloads begin at a word of each."""
     at, low, keeps, is_sample, width = log.at, log.at[LOW], log.at[KEEPS], log.at[IS_SAMPLE], np.uint64(n_words)
     n, byte = np.uint64(at[N]), np.uint64(at[N_BYTES])
     row, a_sum, b_sum = ZERO, ZERO, ZERO  # of messages sent in the same step, as most are

@@ -26,7 +26,7 @@ WORD = 8  # bytes
 
 
 def layout(fields, is_traced, width=0):
-    """Record type of messages with payload fields (name, dtype), of so many bytes. Local.
+    """Record type of messages with payload fields, of so many bytes. Local.
 
     The payload is one run of bytes without gaps, which begins with a word.
     """
