@@ -301,10 +301,14 @@ def train_memory(job, kind):
 
 
 def schelling(job, side, rounds):
-    """Segregation as in examples/schelling.py, its first messages too. Collective."""
+    """Rounds of examples/schelling.py, without its first two steps: what Mesa's constructor does. Collective."""
     model = example("schelling")
     graph = model.town(job.comm or self_comm(), side, side * side * 4 // 5, 2, seed=1)
-    return lambda k: model.run(graph, rounds, threads=job.threads).seconds
+
+    def seconds(n):
+        return model.run(graph, n, threads=job.threads).seconds
+
+    return lambda k: seconds(rounds) - min(seconds(0) for _ in range(3))
 
 
 def agent_steps(job, steps=20):
@@ -327,10 +331,64 @@ def agent_steps(job, steps=20):
     )
 
 
+def ten_messages(words=1):
+    """Agents that each send ten messages a step over their neighbours, in turn, and add up what they read. Local."""
+    from hpcmp import agents
+
+    note = agents.MessageType("note", **{f"word{k}": "int64" for k in range(words)})
+    one = agents.Agent("one", {"total": "int64", "at": "int64"})
+    more = (0,) * (words - 1)
+
+    @one.on(note)
+    def hear(me, msg, out, ctx):
+        me.total += msg.word0
+
+    @one.each_step
+    def tell(me, out, ctx):
+        n, q = out.degree(), me.at
+        if n > 0:
+            for _ in range(10):
+                if q >= n:
+                    q = 0
+                out.send(note, out.neighbour(q), me.total & 7, *more)
+                q += 1
+        me.at = q
+
+    return one
+
+
+def agent_messages(job, trace="off", words=1, is_kept=False, steps=10):
+    """Messages per second that agents read, ten sent by each in a step. Collective.
+
+    With ``is_kept`` bytes of a message in the folder of the trail.
+    """
+    from hpcmp import agents
+
+    graph, one = opened(job), ten_messages(words)
+
+    def once(k):
+        with tempfile.TemporaryDirectory() as folder:
+            trail = Path(folder) / "trail" if is_kept else None
+            run = agents.simulate(graph, [one], steps=steps, threads=job.threads, trace=trace, trail=trail)
+            if is_kept:
+                return sum(f.stat().st_size for f in trail.iterdir()) / sum(row["sent"] for row in run.counts)
+        return sum(row["delivered"] for row in run.counts) / run.seconds
+
+    return once
+
+
+def small_step(job, steps=1000):
+    """Seconds of one step of a model that fits any cache. Collective."""
+    from hpcmp import agents
+
+    graph = opened(job)
+    return lambda k: agents.simulate(graph, [ten_messages()], steps=steps, threads=job.threads).seconds / steps
+
+
 def example(name):
     """A file of examples/ as a module. Local."""
     spec = importlib.util.spec_from_file_location(name, HERE.parent / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # numba looks for it there when it loads kernels
     spec.loader.exec_module(module)
     return module
 

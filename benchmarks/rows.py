@@ -49,6 +49,7 @@ FILES = {
     "learning": ("k{learn}.h5", "kronecker --scale {learn} --edge-factor 10"),
     "text": ("s{scale}.tsv", "kronecker --scale {scale}"),
     "agents": ("agents.h5", "grid --height 400 --width 400"),
+    "million": ("million.h5", "grid --height 1000 --width 1000"),
     "tiny": ("tiny.h5", "erdos-renyi --vertices 1000 --edges 8000"),
 }
 
@@ -89,6 +90,17 @@ def alone(key, text, target, contestant, unit, times=1.0, **more):
 
 
 TOWN = {"file": "tiny", "threads": 1, "side": 100, "rounds": 20}
+def ten(**options):
+    """A million agents on a grid that send ten messages each in a step. Local."""
+    return ours("agent_messages", "million", **options)
+
+
+def slower(key, text, target, contestant, base):
+    """A row that divides the pace of one by that of another. Local."""
+    return Row(key, text, {"hpcmp": contestant, "base": base}, ratio("base", "hpcmp"), target, "times as long")
+
+
+TEN = ten()
 CHANNELS = ours("channel_sum", "channels")
 SOURCES = 64
 FEW_SOURCES = {"repeat": 8, "keep": {"statistic": "mean"}}
@@ -280,4 +292,28 @@ ROWS = (
         1e-6,
         is_least=True,
     ),
+    alone("agents-grid", "A million agents on a grid, ten messages each a step", 20, TEN, "M messages/s", 1e-6, is_least=True),
+    alone(
+        "agents-power-law",
+        "The same on the Kronecker graph",
+        20,
+        ours("agent_messages", "plain"),
+        "M messages/s",
+        1e-6,
+        is_least=True,
+    ),
+    slower("agents-ranks", "The same on the grid, 2 ranks x 1 thread", 1.3, ours("agent_messages", "million", 2, 1), TEN),
+    slower("agents-counts", "Its trail: counts", 1.03, ten(trace="counts"), TEN),
+    slower("agents-headers", "Its trail: digests of records", 1.25, ten(trace="headers"), TEN),
+    slower("agents-full", "Its trail: and of 32 bytes of payload", 1.6, ten(trace="full", words=4), ten(words=4)),
+    alone("agents-headers-disk", "Its trail on disk", None, ten(trace="headers", is_kept=True), "bytes/message", repeat=1),
+    alone(
+        "agents-full-disk",
+        "Its trail on disk, 32 bytes of payload",
+        None,
+        ten(trace="full", words=4, is_kept=True),
+        "bytes/message",
+        repeat=1,
+    ),
+    alone("agents-small", "One step of 1,000 agents, ten messages each", 300, ours("small_step", "tiny", threads=1), "us", 1e6),
 )

@@ -100,16 +100,19 @@ function follow_address() { // report.html#17:3 opens that message
   return k !== undefined;
 }
 
-function ways(box, rows, kind) { // a list of messages that lead on to each
+const sent = k => Number(M.sent[k]), ended = k => Math.max(sent(k), Number(M.delivered[k]));
+function ways(box, rows, kind, [first, last]) { // a list of messages that lead on to each, with a bar from sending to delivery
   const list = add(box, "ol", null, {class: "way", "data-way": kind});
   let done = 0;
   const rest = add(box, "button", null, {type: "button"});
   const some = () => {
     for (const [k, depth] of rows.slice(done, done + PAGE)) {
-      const go = add(add(list, "li"), "button", null, {type: "button", "data-k": k, style: `padding-left:${6 + 14 * Math.min(depth - 1, 12)}px`});
+      const go = add(add(list, "li"), "button", null, {type: "button", "data-k": k, style: `--in:${14 * Math.min(depth - 1, 12)}px`});
       dot(go, M.type[k]);
       go.append(`${short(k)}  `);
       add(go, "small", `${from_to(k)}, step ${M.sent[k]}${M.status[k] ? `, ${data.statuses[M.status[k]]}` : ""}`);
+      const share = step => 100 * (step - first) / Math.max(1, last - first);
+      add(add(go, "span", null, {class: "span"}), "i", null, {style: `left:${share(sent(k))}%;width:${share(ended(k)) - share(sent(k))}%;background:${colour(M.type[k])}`});
       go.addEventListener("click", () => choose(k));
     }
     done += PAGE;
@@ -138,12 +141,13 @@ function show(k) {
   if (root !== undefined) fact("began with", short(root));
   add(fact("on the command line"), "code", `hpcmp trace forward ${data.trail} ${message(k)}`);
   const causes = chain(k), all = caused(k);
+  const times = [k, ...causes, ...all.map(([e]) => e)], extent = [Math.min(...times.map(sent)), Math.max(...times.map(ended))];
   const got = new Set([k, ...all.map(([e]) => e)].filter(e => M.status[e] === 0).map(e => M.receiver[e]));
   add(box, "h4", causes.length ? `${several(causes.length, "cause")}, the nearest first` : "no cause: it began by itself");
-  ways(box, causes.map(c => [c, 1]), "causes");
+  ways(box, causes.map(c => [c, 1]), "causes", extent);
   if (M.at[causes.at(-1) ?? k] === -2) add(box, "p", "and further causes that this page has no room for", {class: "note"});
   add(box, "h4", all.length ? `${several(all.length, "effect")}; with it they reached ${several(got.size, "agent")}` : "no effect");
-  ways(box, all, "effects");
+  ways(box, all, "effects", extent);
 }
 
 const part = data.facts.sample ? `The trail is a sample of ${100 * data.facts.sample} % of conversations. ` : "";

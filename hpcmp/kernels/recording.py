@@ -60,45 +60,50 @@ class Log(NamedTuple):
 @kernel
 def record(places, n_places, h, status, words, n_words, payload_at, delivered, log):
     """Record messages that ended in the step ``delivered``; their payloads begin at word ``payload_at`` of each."""
-    at, low = log.at, log.at[LOW]
+    at, low, keeps, is_sample, width = log.at, log.at[LOW], log.at[KEEPS], log.at[IS_SAMPLE], np.uint64(n_words)
     n, byte = np.uint64(at[N]), np.uint64(at[N_BYTES])
+    row, a_sum, b_sum = ZERO, ZERO, ZERO  # of messages sent in the same step, as most are
     for q in range(np.uint64(n_places)):
-        k = np.uint64(places[q])
-        is_read, kind = status[q] == DELIVERED, np.uint64(h.kind[k])
-        if status[q] != IN_FLIGHT:
-            log.ended[IS_READ if is_read else IS_DROPPED, kind] += 1
-        if at[IS_SAMPLE]:
-            root = np.uint64(h.root_sender[k]), np.uint64(h.root_number[k])
-            if conversation_word(np.uint64(at[SEED]), root[0], root[1]) >= np.uint64(at[SHARE]):
+        k, state = np.uint64(places[q]), status[q]
+        kind = np.uint64(h.kind[k])
+        if state != IN_FLIGHT:
+            log.ended[IS_READ if state == DELIVERED else IS_DROPPED, kind] += 1
+        root_sender, root_number = h.root_sender[k], h.root_number[k]
+        if is_sample:
+            word = conversation_word(np.uint64(at[SEED]), np.uint64(root_sender), np.uint64(root_number))
+            if word >= np.uint64(at[SHARE]):
                 continue
-        receiver, length = log.ids[h.to[k]], np.uint64(log.lengths[kind])
+        sender, number, receiver, sent = h.sender[k], h.number[k], log.ids[h.to[k]], h.sent[k]
+        cause_sender, cause_number, length = h.cause_sender[k], h.cause_number[k], np.uint64(log.lengths[kind])
         a, b = message_lanes(
-            (np.uint64(h.sent[k]), np.uint64(delivered if is_read else -1)),
-            (np.uint64(h.sender[k]), np.uint64(h.number[k])),
+            (np.uint64(sent), np.uint64(delivered if state == DELIVERED else -1)),
+            (np.uint64(sender), np.uint64(number)),
             np.uint64(receiver),
-            (np.uint64(h.cause_sender[k]), np.uint64(h.cause_number[k])),
-            (np.uint64(h.root_sender[k]), np.uint64(h.root_number[k])),
+            (np.uint64(cause_sender), np.uint64(cause_number)),
+            (np.uint64(root_sender), np.uint64(root_number)),
             kind,
-            np.uint64(status[q]),
+            np.uint64(state),
             length,
         )
-        first, left = k * np.uint64(n_words) + np.uint64(payload_at), length
+        first, left = k * width + np.uint64(payload_at), length
         while left >= WORD:
             a, b = b, fold(a, words[first])
             first, left = first + ONE, left - WORD
         if left > ZERO:
             a, b = b, fold(a, words[first] & (ALL >> (BYTE * (WORD - left))))
         a, b = end_lanes(a, b)
-        row = np.uint64(h.sent[k])
-        log.sums[row, 0] += a
-        log.sums[row, 1] += b
-        if at[KEEPS]:
-            log.sent[n], log.sender[n], log.receiver[n] = h.sent[k], h.sender[k] - low, receiver - low
-            log.cause_sender[n], log.root_sender[n] = h.cause_sender[k] - low, h.root_sender[k] - low
-            log.number[n], log.cause_number[n], log.root_number[n] = h.number[k], h.cause_number[k], h.root_number[k]
-            log.kind[n], log.status[n] = kind, status[q]
+        if np.uint64(sent) != row:
+            log.sums[row, 0] += a_sum
+            log.sums[row, 1] += b_sum
+            row, a_sum, b_sum = np.uint64(sent), ZERO, ZERO
+        a_sum, b_sum = a_sum + a, b_sum + b
+        if keeps:
+            log.sent[n], log.sender[n], log.receiver[n] = sent, sender - low, receiver - low
+            log.cause_sender[n], log.root_sender[n] = cause_sender - low, root_sender - low
+            log.number[n], log.cause_number[n], log.root_number[n] = number, cause_number, root_number
+            log.kind[n], log.status[n] = kind, state
             n += ONE
-            first = k * np.uint64(n_words) + np.uint64(payload_at)
+            first = k * width + np.uint64(payload_at)
             if (byte | length) & (WORD - ONE) == ZERO:
                 for w in range(length // WORD):
                     log.payload_words[byte // WORD + w] = words[first + w]
@@ -106,6 +111,8 @@ def record(places, n_places, h, status, words, n_words, payload_at, delivered, l
                 for w in range(length):
                     log.payload[byte + w] = words[first + w // WORD] >> (BYTE * (w & (WORD - ONE)))
             byte += length
+    log.sums[row, 0] += a_sum
+    log.sums[row, 1] += b_sum
     at[N], at[N_BYTES] = n, byte
 
 

@@ -74,7 +74,7 @@ def no_such_parameter(me, out, ctx):
 
 
 def no_such_verb(me, out, ctx):
-    out.sent(Note, me.id, 1)
+    out.tell(Note, me.id, 1)
 
 
 def a_float_in_a_whole_number(me, out, ctx):
@@ -109,7 +109,7 @@ NAMED = {
     a_delay_that_is_a_float: "a delay is a whole number, float64 was given",
     a_name_that_is_not_there: "name 'nobody' is not defined",
     no_such_parameter: r"ctx has no (field|attribute) 'far'",
-    no_such_verb: r"out has no (field|attribute) 'sent'",
+    no_such_verb: r"out has no (field|attribute) 'tell'",
     a_float_in_a_whole_number: "n is int64, float64 was given",
     a_number_in_a_truth_value: "is_on is bool, int64 was given",
     another_id: "an agent's id stays as it is",
