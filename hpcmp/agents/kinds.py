@@ -158,7 +158,8 @@ class Agent:
     def goal(self, function):
         """Decorator: function(me, ctx) tells whether an agent is done. Local.
 
-        The run ends when it is true of all agents of all types that have one.
+        The run ends when it is true of all agents of all types that have one,
+        those that have left aside.
         """
         self.goal_function = self._takes(function, "me", "ctx")
         return function

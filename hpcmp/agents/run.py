@@ -67,6 +67,10 @@ class Run:
         self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
         self.until, self.totals = until, Totals(model.measures)
         self.found.measures = {name: [] for name in model.measures}
+        late = [
+            model.table.joins[at] for agent, at in zip(model.agents, model.places, strict=True) if agent.goal_function
+        ]
+        self.late = np.sort(np.concatenate([*late, np.zeros(0, np.int64)]))  # when agents with a goal come
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
 
@@ -112,6 +116,10 @@ class Run:
             except Exception as error:
                 raise ProgramError(f"`until` failed: {type(error).__name__}: {error}") from error
         return self.comm.bcast(is_over)
+
+    def _n_to_come(self, step):
+        """Agents with a goal that come after a step. Local."""
+        return len(self.late) - int(np.searchsorted(self.late, step, "right"))
 
     def _acts_alone(self):
         return any(agent.acts_alone for agent in self.model.agents)
@@ -174,8 +182,8 @@ class Run:
         sent = sum(int(out.at[places.N_SENT]) for _, out in boxes)
         due = sum(int(into.at[inbox.N_DUE]) for into, _ in boxes)
         dropped = sum(int(into.counts.sum()) for into, _ in boxes)
-        has_goals = any(agent.goal_function for agent in self.model.agents)
-        not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) if has_goals else 1
+        not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) + self._n_to_come(step)
+        not_done = not_done if any(agent.goal_function for agent in self.model.agents) else 1
         mine = [sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done, error is not None]
         mine = np.array(mine, np.int64)
         total = np.empty_like(mine)

@@ -60,8 +60,8 @@ def simulate(
     until : callable (values) -> bool, optional
         Asked after each step, of the measures by name: True ends the run.
     trace : "off", "counts", "headers" or "full"
-        What is kept of messages: nothing, numbers of each step, a record of
-        each, or its payload too.
+        What is kept of messages: numbers of each step alone ("off" and
+        "counts"), a record of each, or its payload too.
     trail : path, optional
         Folder for the records; without it only their digests are kept.
     sample : float

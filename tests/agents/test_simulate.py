@@ -108,6 +108,9 @@ def test_a_flood_is_breadth_first_search_and_ends_at_its_goal(comm):
     run = agents.simulate(graph, [models.flood()], steps=50)
     assert everywhere(graph, run["hops"]) == {k: k for k in range(12)}
     assert (run.ended, run.steps) == ("goal", 12)
+    late = with_vertex_field(graph, "comes", np.where(graph.id[: graph.n_owned] == 11, 20, 0))
+    run = agents.simulate(late, [models.flood()], steps=15, joins="comes")
+    assert (run.ended, run.steps) == ("steps", 15)  # one that has not come has not reached it
 
 
 def test_a_run_ends_when_nothing_is_on_its_way(comm):
