@@ -90,6 +90,8 @@ def alone(key, text, target, contestant, unit, times=1.0, **more):
 
 
 TOWN = {"file": "tiny", "threads": 1, "side": 100, "rounds": 20}
+
+
 def ten(**options):
     """A million agents on a grid that send ten messages each in a step. Local."""
     return ours("agent_messages", "million", **options)
@@ -292,7 +294,15 @@ ROWS = (
         1e-6,
         is_least=True,
     ),
-    alone("agents-grid", "A million agents on a grid, ten messages each a step", 20, TEN, "M messages/s", 1e-6, is_least=True),
+    alone(
+        "agents-grid",
+        "A million agents on a grid, ten messages each a step",
+        20,
+        TEN,
+        "M messages/s",
+        1e-6,
+        is_least=True,
+    ),
     alone(
         "agents-power-law",
         "The same on the Kronecker graph",
@@ -302,11 +312,15 @@ ROWS = (
         1e-6,
         is_least=True,
     ),
-    slower("agents-ranks", "The same on the grid, 2 ranks x 1 thread", 1.3, ours("agent_messages", "million", 2, 1), TEN),
+    slower(
+        "agents-ranks", "The same on the grid, 2 ranks x 1 thread", 1.3, ours("agent_messages", "million", 2, 1), TEN
+    ),
     slower("agents-counts", "Its trail: counts", 1.03, ten(trace="counts"), TEN),
     slower("agents-headers", "Its trail: digests of records", 1.25, ten(trace="headers"), TEN),
     slower("agents-full", "Its trail: and of 32 bytes of payload", 1.6, ten(trace="full", words=4), ten(words=4)),
-    alone("agents-headers-disk", "Its trail on disk", None, ten(trace="headers", is_kept=True), "bytes/message", repeat=1),
+    alone(
+        "agents-headers-disk", "Its trail on disk", None, ten(trace="headers", is_kept=True), "bytes/message", repeat=1
+    ),
     alone(
         "agents-full-disk",
         "Its trail on disk, 32 bytes of payload",
@@ -315,5 +329,12 @@ ROWS = (
         "bytes/message",
         repeat=1,
     ),
-    alone("agents-small", "One step of 1,000 agents, ten messages each", 300, ours("small_step", "tiny", threads=1), "us", 1e6),
+    alone(
+        "agents-small",
+        "One step of 1,000 agents, ten messages each",
+        300,
+        ours("small_step", "tiny", threads=1),
+        "us",
+        1e6,
+    ),
 )
