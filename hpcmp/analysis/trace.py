@@ -143,7 +143,7 @@ class Trail:
         segments, order = self.head["segments"], self._order
         rank = np.repeat(segments["rank"], segments["n_records"])
         rank = rank if self._is_closed is None else rank[self._is_closed]
-        return rank if order is None else rank[order]
+        return _sorted(rank, order)
 
     def place_of_agents(self, ids):
         """Places of ids in `agents`; all must be there: int64. Local."""
@@ -199,7 +199,7 @@ class Trail:
             order = self._order  # reads the columns that it takes
             lacking = [name for name in lacking if name not in self._kept]
             for name, a in self._load(lacking).items():
-                self._kept[name] = a if order is None else a[order]
+                self._kept[name] = _sorted(a, order)
         return {name: self._kept[name] for name in names}
 
     @cached_property
@@ -214,10 +214,10 @@ class Trail:
         if key is not None and (key[1:] > key[:-1]).all():
             order = None
         elif key is not None:
-            order = np.argsort(key, kind="stable")
+            order = np.argsort(key)  # no two are equal; twice as fast as a stable sort
         else:
             order = np.lexsort([found[name] for name in ORDERED[::-1]])
-        self._kept.update({name: a if order is None else a[order] for name, a in found.items()})
+        self._kept.update({name: _sorted(a, order) for name, a in found.items()})
         return order
 
     def _load(self, names):
@@ -430,6 +430,12 @@ class Trail:
         from hpcmp.analysis.trail_check import check_trail
 
         check_trail(self)
+
+
+def _sorted(a, order):
+    """A column in the order of rows; many are one number throughout, and stay as they are."""
+    is_sorted = order is None or not len(a) or a.min() == a.max()
+    return a if is_sorted else a[order]
 
 
 def _plain(value):

@@ -272,7 +272,7 @@ def payload_lengths(level, dtypes):
 def payload_places(types, lengths):
     """``payload_offset`` and ``payload_length`` of adjacent payloads. Local."""
     length = lengths[types] if len(types) else np.zeros(0, np.int32)
-    offset = np.cumsum(length, dtype=np.int64)
+    offset = np.cumsum(length, dtype=np.int64) if lengths.any() else np.zeros(len(types), np.int64)
     offset -= length
     return {"payload_offset": offset, "payload_length": length}
 
