@@ -1,8 +1,8 @@
 """Fixtures, and what makes one test session out of the sessions of all ranks.
 
 The same test runs on 1, 2, 3 and 4 ranks: ``comm`` splits the world, so that
-one ``mpiexec -n 4 python -m pytest`` covers all sizes but one rank alone, and of
-2 and of 4 ranks one case of each test. In a world of several ranks only the tests that
+one ``mpiexec -n 4 python -m pytest`` covers all sizes but one rank alone, with
+some cases of each test. In a world of several ranks only the tests that
 use ``comm`` run, a failure on any rank ends the job with its report, and only
 rank 0 prints progress.
 
@@ -33,6 +33,7 @@ WORLD = world()
 # One rank alone has a session of its own.
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
+CASES = 10  # of a test on 3 ranks, spread over all that one rank runs
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -133,24 +134,29 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
-        kept = _all_cases_on_three(kept) if WORLD.size == 4 else kept
+        kept = _some_cases(kept) if WORLD.size == 4 else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
 
-def _all_cases_on_three(items):
-    """On 3 ranks, which have several peers, all cases of each test; on 2 and 4 its last case alone. Local.
+def _some_cases(items):
+    """On 3 ranks, which have several peers, up to `CASES` cases of each test; on 2 and 4 its last case alone. Local.
 
-    Not of Hypothesis's: what it draws depends on whether this rank drew for the
-    same test before, so all ranks must have.
+    One rank runs all cases. Not of Hypothesis's: what it draws depends on
+    whether this rank drew for the same test before, so all ranks must have.
     """
-    one_of = {
-        id(item): (item.parent.nodeid, item.originalname, item.callspec.params["comm"])
-        for item in items
-        if item.callspec.params["comm"] != 3 and not hypothesis.is_hypothesis_test(item.obj)
-    }
-    last = set({law: number for number, law in one_of.items()}.values())
-    return [item for item in items if id(item) not in one_of or id(item) in last]
+    laws, kept = {}, []
+    for item in items:
+        size = item.callspec.params["comm"]
+        if hypothesis.is_hypothesis_test(item.obj):
+            kept.append(item)
+        else:
+            laws.setdefault((item.parent.nodeid, item.originalname, size), []).append(item)
+    for (*_, size), cases in laws.items():
+        n = min(CASES if size == 3 else 1, len(cases))
+        kept += [cases[(k + 1) * len(cases) // n - 1] for k in range(n)]  # the last one always
+    chosen = {id(item) for item in kept}
+    return [item for item in items if id(item) in chosen]
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -81,6 +81,8 @@ def beginning(kind):
 
 @pytest.mark.parametrize("kind", ["gcn", "gat", "sage", "rgcn", "rgcn, rows", "rgcn, rows, bases", *OWN])
 def test_a_training_takes_what_was_predicted(comm, kind):
+    if comm.size > 1 and kind not in ("gcn", "rgcn, rows"):
+        pytest.skip("of several ranks what they send is told by two")
     data, begin = made(comm, kind), beginning(kind)
     graph = data.view.graph  # as it was given, not yet weighed
     predicted = room.bytes_to_train(graph, data, begin)
