@@ -16,8 +16,10 @@ import fcntl
 import hashlib
 import os
 import platform
+import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +65,9 @@ from numba.extending import register_jitable  # noqa: E402
 # compilation, and forget this folder.
 numba.config.reload_config()
 setattr(numba.config, "CACHE_DIR", str(CACHE_FOLDER))  # noqa: B010 (numba fills its config at run time)
+
+# The module in whose name numba stores kernels of functions whose own cannot be imported; loading one imports it.
+sys.modules.setdefault(numba.core.utils._dynamic_modname, numba.core.utils._dynamic_module)
 
 # Without the wrappers through which C would call them: a fifth of the time that it takes to compile.
 FLAGS = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": False, "no_cfunc_wrapper": True}
@@ -115,21 +120,41 @@ def lean_kernel_if(compiled, function):
     return call
 
 
-def inlined(function, **options):
+def inlined(function, key=None, **options):
     """Mark a function that kernels call; plain Python stays callable. Local.
 
     It becomes part of the loop that calls it, however large: a call hands all
-    arrays over on the stack, which costs more than most messages. ``options``
-    are numba's.
+    arrays over on the stack, which costs more than most messages.
+
+    Parameters
+    ----------
+    key : str, optional
+        Of a user's function: what it depends on. When that is another than at
+        the mark before, say since a global of its module was set, the function
+        is compiled anew.
+    options
+        numba's.
     """
     if function not in _INLINED:  # a second mark would be a second candidate for every call of it
-        _INLINED.add(function)
         register_jitable(**{**_CALLED_BY_KERNELS, **options})(function)
+        _INLINED[function] = key
+    elif _INLINED[function] not in (None, key):
+        _forget(function)
+        _INLINED[function] = key
     return function
 
 
-_INLINED: set = set()
+_INLINED: dict = {}  # function -> key, None: of the library
 _CALLED_BY_KERNELS = {"error_model": "numpy", "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _forget(function):
+    """Let numba forget what it compiled of a marked function: by the types of arguments alone it finds it again."""
+    if not numba.config.DISABLE_JIT:
+        known = numba.core.registry.cpu_target.typing_context.resolve_value_type(function)
+        for template in getattr(known, "templates", ()):
+            template._impl_cache.clear()
+            template._compiled_overloads.clear()
 
 
 def return_type(function, signature):
@@ -163,6 +188,11 @@ def _is_int(*types):
     return all(isinstance(t, numba.types.Integer) for t in types)  # unboxing converts Python's
 
 
+def compile_s():
+    """Seconds in which this process compiled or loaded kernels so far. Local."""
+    return _LOCKS.seconds
+
+
 def is_cached(function):
     """How many signatures came from disk, how many were compiled. Local."""
     stats = function.stats
@@ -181,17 +211,19 @@ class _Locks:
     def __init__(self):
         self.within_process = threading.RLock()
         self.depth, self.held = 0, None  # how many compilations we are in; the byte of a kernel
+        self.seconds = 0.0  # in compilations so far
         self.file = None  # never closed: that would let go of all its locks
 
     @contextlib.contextmanager
     def compiling(self):
         """While a kernel is compiled or loaded, perhaps inside another's."""
         with self.within_process:
-            self.depth += 1
+            self.depth, start = self.depth + 1, time.perf_counter()
             try:
                 yield
             finally:
                 self.depth -= 1
+                self.seconds += 0 if self.depth else time.perf_counter() - start
                 if self.depth == 0 and self.held is not None:
                     self._set(fcntl.LOCK_UN, self.held)
                     self.held = None
@@ -242,7 +274,10 @@ class _SharedFiles:
 
     def _load(self, key):
         with _LOCKS.files():
-            return self.unlocked.load(key)
+            try:
+                return self.unlocked.load(key)
+            except ImportError:  # of the module of a user's function, which this process has not
+                return None
 
     def save(self, key, entry):
         """Add an entry. Local."""

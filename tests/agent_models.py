@@ -25,7 +25,8 @@ Sum = agents.MessageType("sum", x="float64", n="int64")
 
 def everything():
     """Two types, random decisions, timers, arrivals, departures, replies, all policies."""
-    boss = agents.Agent("boss", {"given": "int64", "got": "int64", "value": "float64", "last": "int64"})
+    # `due` is a field that messages have, hidden from functions
+    boss = agents.Agent("boss", {"due": "int64", "got": "int64", "value": "float64", "last": "int64"})
     worker = agents.Agent(
         "worker", {"busy": "int64", "done": "int64", "heard": "float64", "n": "int64", "order": "int64"}
     )
@@ -44,8 +45,8 @@ def everything():
     def give(me, msg, out, ctx):
         if out.degree() > 0:
             q = int(agents.chance(me, ctx, 2) * out.degree())
-            out.send(Job, out.neighbour(q), me.given, agents.chance(me, ctx, 3))
-        me.given += 1
+            out.send(Job, out.neighbour(q), me.due, agents.chance(me, ctx, 3))
+        me.due += 1
 
     @boss.on(Job, limit=1, policy="drop_new")
     def pass_on(me, msg, out, ctx):

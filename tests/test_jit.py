@@ -178,3 +178,43 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_one_of_this_process(tmp_p
     assert found.is_dir()
     found.rmdir()
     assert jit._writable(tmp_path / "cache") == tmp_path / "cache"
+
+
+# A user's function whose module cannot be imported, as of a file that was run by hand.
+UNKNOWN = """
+import importlib.util, json, sys
+import numpy as np
+from hpcmp import jit
+
+spec = importlib.util.spec_from_file_location(sys.argv[1], sys.argv[2])
+module = importlib.util.module_from_spec(spec)
+if len(sys.argv) > 3:
+    sys.modules[sys.argv[1]] = module
+spec.loader.exec_module(module)
+jit.inlined(module.doubled)
+
+def make(doubled):
+    def loop(out):
+        for i in range(len(out)):
+            out[i] = doubled(i)
+    return jit.kernel(loop)
+
+kernel, out = make(module.doubled), np.zeros(3)
+kernel(out)
+print(json.dumps([out.tolist(), *jit.is_cached(kernel)]))
+"""
+
+
+def test_a_function_of_a_module_that_cannot_be_imported_is_kept(tmp_path):
+    (tmp_path / "run.py").write_text(UNKNOWN)
+    (tmp_path / "user.py").write_text("def doubled(x):\n    return 2.0 * x\n")
+    env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})
+
+    def start(*told):
+        argv = launching.command(None, tmp_path / "run.py", "no_such_module", tmp_path / "user.py", *told)
+        done = launching.run(argv, tmp_path, env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    assert [start(), start()] == [[[0, 2, 4], 0, 1], [[0, 2, 4], 1, 0]]
+    assert start("known")[0] == start()[0] == [0, 2, 4]  # what one process can import and another cannot

@@ -126,6 +126,8 @@ class Agent:
         if not callable(policy) and policy not in POLICIES:
             raise ProgramError(f"policy {policy!r} is none of error, drop_new, drop_old and no function")
         limit = None if limit is None else whole("limit", limit, least=1)
+        if limit is None and policy != "error":
+            raise ProgramError(f"agent {self.name!r}: a policy for message {kind.title!r} needs a limit that it keeps")
 
         def take(function):
             self.handlers[kind] = self._takes(function, "me", "msg", "out", "ctx")

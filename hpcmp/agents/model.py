@@ -136,10 +136,11 @@ class Model:
     def _compile(self):
         """The loops of a step, of first states, and of measures."""
         compiled, functions = not self.is_checked, [f for agent in self.agents for f in agent.functions]
+        kinds = [(k.name, k.number, k.near, k.dtypes) for k in self.kinds]
         for function in helpers(*(merge for agent in self.agents for merge in agent.merges.values())):
-            uses.inlined(function, merges=True)
+            uses.inlined(function, fingerprint(function, kinds), merges=True)
         for function in helpers(*functions):
-            uses.inlined(function)
+            uses.inlined(function, fingerprint(function, kinds))
         types = [
             handlers.Functions(
                 tuple(agent.handlers.values()),
@@ -152,7 +153,6 @@ class Model:
             )
             for agent in self.agents
         ]
-        kinds = [(k.name, k.number, k.near, k.dtypes) for k in self.kinds]
         key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
         self.changes = self.trace == "full" and any(agent.merges for agent in self.agents)
         level = "off" if not self.is_traced else "as sent" if self.changes else "record"

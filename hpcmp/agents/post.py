@@ -196,6 +196,11 @@ class Post:
         """Send what was sent to the ranks of its receivers. Collective.
 
         ``boxes`` are those of all segments; ``error`` is this rank's own, raised on all.
+
+        Returns
+        -------
+        Exception or None
+            Of this rank alone: it has no room for what came.
         """
         if self.comm.size == 1 and error:
             raise_together(self.comm, error)
@@ -204,12 +209,12 @@ class Post:
                 if error:
                     raise error
             self._look_up(boxes, step)
-        if self.comm.size > 1:
-            self._exchange(error)
+        error = self._exchange(error) if self.comm.size > 1 else None
         chunks.count(*self.writes, self.link, self.counts)
         n_later = sum(int(out.at[places.N_LATER]) for _, out in boxes)
         self.longest = max(self.longest, *(int(out.at[places.LONGEST]) for _, out in boxes))
         self.is_sorted = self.comm.size == 1 and not n_later and not self.any_receiver
+        return error
 
     def n_due(self, blocks):
         """Messages to a segment of blocks, at most. Local."""
@@ -232,7 +237,7 @@ class Post:
         return len(self.lost[1])
 
     def _exchange(self, error):
-        """Swap messages with all other ranks. Collective."""
+        """Swap messages with all other ranks; what fails on this one when they came, or None. Collective."""
         from mpi4py import MPI
 
         head, tail = self.writes
@@ -244,12 +249,18 @@ class Post:
         n_most = max(int(n_to.sum()), int(n_from.sum()))
         if n_most > MAX_COUNT and not error:
             error = HpcmpError(f"{n_most} messages go to or from rank {self.comm.rank} in one step; use more ranks")
+        try:
+            sent, came = (self.pool.empty((int(n.sum()), self.n_words), np.uint64) for n in (n_to, n_from))
+        except MemoryError as failed:
+            error = error or failed
         raise_together(self.comm, error)
-        sent = self.pool.empty((int(n_to.sum()), self.n_words), np.uint64)
         chunks.pack(head, tail, self.writer(0), self.words, self.n_words, first, end, sent.reshape(-1))
-        came = self.pool.empty((int(n_from.sum()), self.n_words), np.uint64)
         alltoallv(self.comm, sent, n_to, n_from, came)
-        self._take_in(came.reshape(-1))
+        try:
+            self._take_in(came.reshape(-1))
+        except Exception as failed:
+            return failed
+        return None
 
     def _take_in(self, words):
         """Append messages to the lists of the last writer. Local."""
@@ -267,11 +278,16 @@ class Post:
         if not self.comm.allreduce(len(ids)):
             return
         addresses = self._addresses(ids)
+        with together(self.comm):
+            self._address(ids, addresses, step)
+
+    def _address(self, ids, addresses, step):
+        """Move messages to the lists of the addresses of their receivers, -1 where there is none. Local."""
         words = self.pool.empty(len(ids) * self.n_words, np.uint64)
         d = self.n_lists - 1
         chunks.pack(*self.writes, self.writer(0), self.words, self.n_words, d, d + 1, words)
         head = words.view(self.model.records[0])
-        error, wrong = None, np.flatnonzero(addresses < 0)
+        wrong = np.flatnonzero(addresses < 0)
         if self.drops_unknown and len(wrong):
             rows, is_known = words.reshape(len(ids), self.n_words), addresses >= 0
             self.lost = rows[wrong].reshape(-1), ids[wrong]
@@ -279,11 +295,10 @@ class Post:
             head = words.view(self.model.records[0])
         elif len(wrong):
             m = head[wrong[0]]
-            error = ProgramError(
+            raise ProgramError(
                 f"step {step}: agent {m['sender']} sends {self.model.kinds[m['kind']].title!r} (its message {m['number']}) "
                 f"to {ids[wrong[0]]}, which does not exist"
             )
-        raise_together(self.comm, error)
         head["to"] = addresses & int(chunks.ROW_MASK)
         rank = addresses >> int(chunks.ROW_BITS)
         lists = np.where(rank == self.comm.rank, head["to"].astype(np.int64) >> self.block_bits, self.n_blocks + rank)

@@ -12,6 +12,7 @@ from hpcmp.comm import together
 from hpcmp.io import trail_segment
 from hpcmp.io.trail import PHASES
 from hpcmp.io.trail_ranks import TrailWriter
+from hpcmp.jit import compile_s
 from hpcmp.kernels import inbox, recording
 from hpcmp.kernels.records import WORD, payload_word
 from hpcmp.memory import Pool
@@ -55,17 +56,18 @@ class Recorder:
         self.in_flight = np.zeros(len(model.kinds), np.int64)  # of all ranks together, as each counts its share
         if self.trail.keeps_records:
             self.trail.write_agents(self.ids, model.table.type.astype(np.uint16))
-        self._seconds, self._last = dict.fromkeys(PHASES, 0.0), time.perf_counter()
+        self._seconds, self._last = dict.fromkeys(PHASES, 0.0), _work_s()
 
     def _range_of_ids(self):
         """The lowest id of all agents, and a narrow dtype for their distance from it. Collective."""
         ends = (int(self.ids[0]), int(self.ids[-1])) if len(self.ids) else None
-        low, high = zip(*(both for both in self.comm.allgather(ends) if both), strict=True)
-        return min(low), np.dtype(np.uint32 if max(high) - min(low) < 1 << 32 else np.int64)
+        every = [both for both in self.comm.allgather(ends) if both]
+        low, high = min((low for low, _ in every), default=0), max((high for _, high in every), default=0)
+        return low, np.dtype(np.uint32 if high - low < 1 << 32 else np.int64)
 
     def lap(self, phase):
         """Seconds since the last lap belong to this phase of the step. Local."""
-        now = time.perf_counter()
+        now = _work_s()
         self._seconds[phase] += now - self._last
         self._last = now
 
@@ -187,3 +189,8 @@ class Recorder:
             self.on_their_way(post)
         self._share_sums()
         return self.trail.finish()
+
+
+def _work_s():
+    """A clock that stands while kernels are compiled."""
+    return time.perf_counter() - compile_s()

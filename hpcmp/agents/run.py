@@ -37,7 +37,7 @@ class Simulation:
     trail_digest: str = ""  # SHA-256 of them
     trail: object = None  # the folder of the records, if one was given
     result: object = None  # hpcmp.Result: state fields by vertex, digest
-    seconds: float = 0.0
+    seconds: float = 0.0  # of all steps; result.seconds has those of compiling and of running
 
     @property
     def digest(self):
@@ -73,6 +73,7 @@ class Run:
     def to_the_end(self, steps):
         """All steps. Collective."""
         start = said = time.perf_counter()
+        compiled = jit.compile_s()
         model, found = self.model, self.found
         with together(self.comm):
             for agent, begin, state in zip(model.agents, model.begins, model.states, strict=True):
@@ -98,8 +99,8 @@ class Run:
                 self.progress(f"step {step}: {totals['sent']} messages sent, {totals['in_flight']} on their way")
         if self.recorder:
             found.step_digests, found.trail_digest = self.recorder.finish(self.post)
-        found.seconds = self.comm.bcast(time.perf_counter() - start)
-        found.result = self._result()
+        found.seconds, compile_s = self.comm.bcast((time.perf_counter() - start, jit.compile_s() - compiled))
+        found.result = self._result({"compile": compile_s, "run": found.seconds - compile_s})
         return found
 
     def _is_over(self):
@@ -126,11 +127,13 @@ class Run:
             self._measure(step)
         except Exception as failed:  # told on all ranks
             error = failed
-        post.deliver(boxes, error, step)
-        if self.recorder:
-            with together(self.comm):
+        error = post.deliver(boxes, error, step)
+        if self.recorder and not error:
+            try:
                 self.recorder.ended([into.log for into, _ in boxes], post.lost, step)
-        totals = self._totals(boxes, step)
+            except Exception as failed:
+                error = failed
+        totals = self._totals(boxes, error, step)
         if self.recorder:
             self.recorder.count(boxes, post, totals["sent"])
         if model.measures:
@@ -166,17 +169,21 @@ class Run:
                 boxes |= waiting
         return list(boxes.values())
 
-    def _totals(self, boxes, step):
-        """Counts of a step over all ranks, after a look that no message is lost: dict. Collective."""
+    def _totals(self, boxes, error, step):
+        """Counts of a step over all ranks, after a look that no rank failed and no message is lost: dict. Collective."""
         sent = sum(int(out.at[places.N_SENT]) for _, out in boxes)
         due = sum(int(into.at[inbox.N_DUE]) for into, _ in boxes)
         dropped = sum(int(into.counts.sum()) for into, _ in boxes)
         has_goals = any(agent.goal_function for agent in self.model.agents)
         not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) if has_goals else 1
-        mine = np.array([sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done], np.int64)
+        mine = [sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done, error is not None]
+        mine = np.array(mine, np.int64)
         total = np.empty_like(mine)
         self.comm.Allreduce(mine, total)
-        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), total.tolist(), strict=True))
+        *totals, n_failed = total.tolist()
+        if n_failed:
+            raise_together(self.comm, error)
+        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), totals, strict=True))
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
         if self.sent != self.ended + totals["in_flight"]:
@@ -215,7 +222,7 @@ class Run:
                 for share in shares:
                     totals.add(name, share)
 
-    def _result(self):
+    def _result(self, seconds):
         """States by vertex, those of other types 0. Collective."""
         model, n = self.model, self.graph.n_owned
         columns = {}
@@ -231,7 +238,7 @@ class Run:
             self.graph,
             "agents",
             columns,
-            seconds={"run": found.seconds},
+            seconds=seconds,
             n_steps=found.steps,
             converged=found.ended != "steps",
             steps=table | {f"value_{name}": values for name, values in found.measures.items()},

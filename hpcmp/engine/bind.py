@@ -98,8 +98,8 @@ def _kept(loop):
 def own(function):
     """A user's function as kernels may call it, and what it calls. Local."""
     for helper in helpers(function):
-        jit.inlined(helper)
-    return jit.inlined(function)
+        jit.inlined(helper, fingerprint(helper))
+    return jit.inlined(function, fingerprint(function))
 
 
 def refuse_random(functions):

@@ -114,8 +114,10 @@ class TrailWriter:
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
+        writer, self._writer = self._writer, None  # of a trail that lacks records the head says no more
         with together(self.comm):
             segment = pending.result()
+        self._writer = writer
         self._segments += self.comm.allgather(segment)
         n = self._n_pending
         steps = {name: counts[:n, k] for k, name in enumerate(trail.COUNTS)} | {"digest": sums[:n]}

@@ -15,9 +15,10 @@ from numba.np.numpy_support import as_dtype
 
 from hpcmp import jit
 from hpcmp.errors import ProgramError
+from hpcmp.kernels.records import HEADER
 
 HIDDEN = ("to", "home", "due", "kind", "sent", "cause_sender", "cause_number", "root_sender", "root_number")
-MARK = "due"  # a field that records of messages have, and those of agents have not
+OF_MESSAGES = {name for name, _ in HEADER}  # fields that records of messages have, and those of agents have not all
 
 
 def may_hold(field, given):
@@ -44,7 +45,7 @@ def dtype_of(value):
 
 def no_field(what, name, names):
     """Sentence on a field that is not there. Local."""
-    shown = [n for n in names if n not in HIDDEN]
+    shown = [n for n in names if n not in HIDDEN or not set(names) >= OF_MESSAGES]
     return f"{what} has no field {name!r} (it has: {', '.join(shown) or 'none'})"
 
 
@@ -55,9 +56,10 @@ def wrong_store(name, field, given):
 
 def may_write(names, name, merges):
     """Why a field of a record must not be written, or None. Local."""
-    if MARK in names and (not merges or name in HIDDEN or name in ("sender", "number")):
-        return f"a message is read, not changed ({name!r})"
-    return "an agent's id stays as it is" if name == "id" and MARK not in names else None
+    if not set(names) >= OF_MESSAGES:
+        return "an agent's id stays as it is" if name == "id" else None
+    is_fixed = not merges or name in HIDDEN or name in ("sender", "number")
+    return f"a message is read, not changed ({name!r})" if is_fixed else None
 
 
 class _Pass(AnalysisPass):
@@ -164,9 +166,10 @@ class CompilerOfMerges(Compiler):
     names = LookAtNamesOfMerges
 
 
-def inlined(function, merges=False):
+def inlined(function, key, merges=False):
     """Mark a function of agents that kernels call. Local.
 
-    A division by zero fails in it, as it does in plain Python.
+    A division by zero fails in it, as it does in plain Python. ``key`` is that
+    of `jit.inlined`.
     """
-    return jit.inlined(function, error_model="python", pipeline_class=CompilerOfMerges if merges else Compiler)
+    return jit.inlined(function, key, error_model="python", pipeline_class=CompilerOfMerges if merges else Compiler)

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from agent_models import RING, Note, stage
 from building import agreed_error, build
+from graphs import sample
 from mpi4py import MPI
 
 from hpcmp import agents, analysis
+from hpcmp.agents.post import Post
 from hpcmp.analysis import flow
-from hpcmp.errors import FileError, ProgramError
+from hpcmp.errors import FileError, MemoryLimitError, ProgramError
 from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
 from hpcmp.io import trail_ranks, trail_segment
@@ -126,7 +128,7 @@ def test_seconds_of_each_step_and_rank_are_kept_beside_the_records(comm, shared_
         assert timing["rank"].tolist() == np.tile(np.arange(comm.size), 20).tolist()
         assert all((timing[name] > 0).all() for name in files.PHASES)
         total = sum(timing[name] for name in files.PHASES)
-        assert total[timing["rank"] == 0].sum() < found.seconds
+        assert total[timing["rank"] == 0].sum() < found.result.seconds["run"]
         slow = flow.slow_steps(found.trace, 3)
         assert slow[0]["seconds"] == total.max() and len({row["step"] for row in slow}) == 3
 
@@ -145,6 +147,51 @@ def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monke
     assert "cannot be written: No space left on device" in says
     if comm.rank == 0:
         assert not files.is_trail(shared_tmp / "full")
+
+
+def test_a_segment_that_is_lost_is_followed_by_none(comm, shared_tmp, monkeypatch):
+    replace, written = trail_segment.os.replace, []
+
+    def full(part, path):
+        written.append(path.name.startswith("segment"))
+        if comm.rank == comm.size - 1 and written[-1] and sum(written) == 3:
+            raise OSError(28, "No space left on device")
+        replace(part, path)
+
+    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(trail_ranks, "ROWS", 200)
+    agreed_error(comm, FileError, lambda: run(stage(comm), shared_tmp / "full", "headers"))
+    if comm.rank == 0:
+        trail = analysis.open(shared_tmp / "full")
+        trail.check()
+        assert 0 <= trail.head["last_step"] < 19
+
+
+def test_a_rank_without_room_for_what_came_ends_all_and_the_trail_stays(comm, shared_tmp, monkeypatch):
+    if comm.size == 1:
+        return  # nothing comes
+    take_in, n = Post._take_in, []
+
+    def small(post, words):
+        n.append(len(words))
+        if comm.rank == comm.size - 1 and len(n) == 9:
+            raise MemoryLimitError("no room")
+        take_in(post, words)
+
+    monkeypatch.setattr(Post, "_take_in", small)
+    assert "no room" in agreed_error(comm, MemoryLimitError, lambda: run(stage(comm), shared_tmp / "t", "headers"))
+    if comm.rank == 0:
+        trail = analysis.open(shared_tmp / "t")
+        trail.check()
+        assert trail.head["last_step"] >= 0
+
+
+def test_no_agents_leave_an_empty_trail(comm, shared_tmp):
+    nobody = build(comm, sample([], []))
+    found = agents.simulate(nobody, [models.flood()], steps=3, trace="full", trail=shared_tmp / "empty")
+    assert (found.ended, found.counts[-1]["sent"]) == ("goal", 0)
+    if comm.rank == 0:
+        found.trace.check()
 
 
 def calling(far):

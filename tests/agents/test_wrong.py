@@ -323,6 +323,10 @@ ASKED = {
         lambda comm: wrong(comm, [*model(), agents.Agent("other", {"n": "float64"})]),
         "state 'n' is int64 of agents 'cell' and float64 of 'other'",
     ),
+    "a policy without a limit": (
+        lambda comm: wrong(comm, [agents.Agent("cell", {}).on(Note, policy="drop_new")]),
+        "agent 'cell': a policy for message 'note' needs a limit",
+    ),
     "a relation of no graph": (
         lambda comm: wrong(comm, model(kinds=(Note, Far))),
         r"message 'far' goes along the relation 'likes', which the graph has not \(it has none\)",
