@@ -84,11 +84,11 @@ def named(agents, where):
         text = _of_numba(agents, str(error))
         raise ProgramError(f"{_whose(agents, text)}{text}") from error
     except MemoryError as error:
-        raise MemoryLimitError(f"{where()}: {error}") from error
+        raise MemoryLimitError(f"{where().rstrip(',')}: {error}") from error
     except Exception as error:
         kind = "ZeroDivisionError" if isinstance(error, FloatingPointError) else type(error).__name__
         text = re.sub(r"'(Context\w*|Outbox)' object", lambda m: "out" if m[1] == "Outbox" else "ctx", str(error))
-        raise ProgramError(f"{where()}: {kind}: {text}{place_of(error)}") from error
+        raise ProgramError(f"{where().rstrip(',')}: {kind}: {text}{place_of(error)}") from error
 
 
 class _Invalid:
