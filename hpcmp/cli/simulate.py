@@ -87,7 +87,7 @@ def run(comm, args):
         check=args.check,
         progress=lambda text: note(comm, text),
     )
-    seconds = {"read": read_s, "compile": 0.0, "run": found.seconds, "write": 0.0}
+    seconds = {"read": read_s, "run": found.seconds, "write": 0.0}
     if args.output is not None:
         begin = time.perf_counter()
         found.result.write(args.output)
