@@ -319,12 +319,12 @@ ROWS = (
     slower("agents-headers", "Its trail: digests of records", 1.25, ten(trace="headers"), TEN),
     slower("agents-full", "Its trail: and of 32 bytes of payload", 1.6, ten(trace="full", words=4), ten(words=4)),
     alone(
-        "agents-headers-disk", "Its trail on disk", None, ten(trace="headers", is_kept=True), "bytes/message", repeat=1
+        "agents-headers-disk", "Its trail on disk", 24, ten(trace="headers", is_kept=True), "bytes/message", repeat=1
     ),
     alone(
         "agents-full-disk",
         "Its trail on disk, 32 bytes of payload",
-        None,
+        56,
         ten(trace="full", words=4, is_kept=True),
         "bytes/message",
         repeat=1,

@@ -17,6 +17,7 @@ from hpcmp.memory import Pool
 
 MOST_BLOCK_BITS, LEAST_BLOCK_BITS = 11, 6  # 2048 rows: with ten messages each they fit the second cache
 SEGMENTS = 4  # of a thread, so that a slow one leaves some to the others
+LEAST_DONE, MOST_GROWTH = 0.01, 7  # share of a step to judge the rest by; times as many chunks at once
 LEAST_WORK = 1 << 14  # rows and messages of a step that are worth a second thread
 CHUNK, CHUNK_BITS = int(chunks.CHUNK), int(chunks.CHUNK_BITS)
 MOST_CHUNKS = (1 << 32) // CHUNK
@@ -89,8 +90,11 @@ class Post:
         self.n_free[0] += n_more
         self.views, self.merged = self.model.views(words), self.model.views(words, merges=True)
 
-    def deal(self, writers, need):
-        """Share free chunks out evenly, to each at least so many. Local."""
+    def deal(self, writers, need, left=0.0):
+        """Share free chunks out evenly, to each at least so many. Local.
+
+        Where there are too few, some more are had: what the rest of the step, a share ``left`` of all, will take.
+        """
         if len(writers) == 1 and need <= self.n_free[writers[0], 0] == self.n_free.sum():
             return
         free = np.concatenate([self.free[s, : self.n_free[s, 0]] for s in range(self.n_writers)])
@@ -99,7 +103,9 @@ class Post:
             self.free[0, : len(free)] = free
             self.n_free[:] = 0
             self.n_free[0] = len(free)
-            self._grow(max(short, len(self.link) // 2))
+            n, in_use = len(self.link), len(self.link) - len(free)
+            for_the_rest = int(in_use * left / max(1 - left, LEAST_DONE)) - len(free)
+            self._grow(max(short, n // 2, min(for_the_rest, MOST_GROWTH * n)))
             free = self.free[0, : self.n_free[0, 0]].copy()
         self.n_free[:] = 0
         ends = np.arange(len(writers) + 1) * len(free) // len(writers)
@@ -176,7 +182,8 @@ class Post:
         ``boxes``, and the answer: dict of segment to (inbox, outbox).
         """
         need = max(self.need + 2 + int(into.at[inbox.LACK] >> CHUNK_BITS) for into, _ in boxes.values())
-        self.deal(list(boxes), need)
+        left = sum(int(into.at[inbox.END] - into.at[inbox.BLOCK]) for into, _ in boxes.values()) / self.n_blocks
+        self.deal(list(boxes), need, left)
         found = {}
         for s, (into, out) in boxes.items():
             n_asked = int(out.at[places.ASKED])

@@ -165,8 +165,12 @@ class Recorder:
 
     def _first_open(self, post):
         """The first step of which a message is on its way, on any rank. Collective."""
-        sent = post.words.view(self.model.records[0])["sent"][post.waiting()]
-        return min(self.comm.allgather(int(sent.min(initial=len(self.trail.counts)))))
+        n = len(self.trail.counts)
+        if max(self.comm.allgather(post.longest)) == 1:  # all was sent in the last step
+            first = n - 1 if post.n_waiting else n
+        else:
+            first = int(post.words.view(self.model.records[0])["sent"][post.waiting()].min(initial=n))
+        return min(self.comm.allgather(first))
 
     def stop(self, post):
         """Write what was recorded of a run that failed in a step. Collective.

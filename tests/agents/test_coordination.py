@@ -325,7 +325,7 @@ def test_fifty_auctions_are_the_best_assignments(comm):
 @pytest.mark.limit(900)
 def test_fifty_auctions_of_up_to_two_hundred_are_the_best_assignments(comm):
     if comm.size > 1 or not os.environ.get("HPCMP_LONG_TESTS"):
-        pytest.skip("takes minutes on one rank; HPCMP_LONG_TESTS=1 asks for it")
+        pytest.skip("half a minute on an idle core; HPCMP_LONG_TESTS=1 asks for it")
     for k, n in enumerate(np.linspace(2, 200, 50).astype(int).tolist()):
         check_assignment(comm, [(n, n, 10 ** (1 + k % 4))], seed=4 + k, of_one=False)
 

@@ -122,6 +122,8 @@ NAMED = {
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("function", NAMED, ids=lambda function: function.__name__)
 def test_a_function_that_cannot_run_is_named_with_file_and_line(comm, function, check):
+    if comm.size > 1 and not check and function not in (a_float_for_a_whole_number, no_such_field):
+        pytest.skip("each is compiled: of several ranks two")
     code = function.__code__
     what = model(hear=function) if "msg" in code.co_varnames else model(act=function)
     text = wrong(comm, what, check=check)
@@ -192,9 +194,10 @@ IN_A_RUN = (
 def test_what_goes_wrong_in_a_run_is_named_and_leaves_a_trail_of_the_steps_before(comm, shared_tmp, check):
     for case, want in enumerate(IN_A_RUN):
         what, folder = model(one_of_all, kinds=(Note, Small, Tick)), shared_tmp / f"{case}"
-        text = wrong(comm, what, check=check, params={"case": case}, budget=4, trace="full", trail=folder)
+        kept = {"trace": "full", "trail": folder} if check else {}  # compiled, test_record looks at it
+        text = wrong(comm, what, check=check, params={"case": case}, budget=4, **kept)
         assert re.search(want, text), text
-        if comm.rank == 0:
+        if kept and comm.rank == 0:
             trail = analysis.open(folder)
             trail.check()  # what was sent in step 0 is on its way until 3: no step is closed
             assert trail.steps == (0, -1) and trail.n == 0
