@@ -2,7 +2,7 @@
 
     hpcmp generate ring --vertices 1000 -o town.h5
     mpirun -n 2 hpcmp simulate examples/rumour.py:model town.h5 --steps 2000 --seed 7 --trail trail
-    hpcmp trace back trail 500:0
+    hpcmp trace cone trail --agent 960 --step 300    # over whom it came to 960; 500 never hears of it
 
 Source: D. Daley and D. Kendall, Nature 204 (1964).
 """

@@ -113,7 +113,7 @@ def write(folder, records, n_steps, n_ranks=1, every=None, level="full", types=T
     segments = []
     for rank in range(n_ranks):
         writer = SegmentWriter(folder, rank)
-        for lo in range(0, n_steps, every or n_steps):
+        for lo in range(0, n_steps, every or max(n_steps, 1)):
             own = [r for r in records if r["sender"] // 10 % n_ranks == rank]
             own = [r for r in own if lo <= r["step_sent"] < lo + (every or n_steps)]
             for half in (own[: len(own) // 2], own[len(own) // 2 :]):

@@ -163,7 +163,11 @@ class Run:
 
             def some(s, end, waiting=waiting, done=done):
                 into, out = waiting[s]
-                with wrong.named(model.agents, lambda: wrong.who(model, step, out.at)):
+                is_done = False
+                with (
+                    wrong.named(model.agents, lambda: wrong.who(model, step, out.at)),
+                    contextlib.suppress(places.Stopped),
+                ):
                     is_done = model.step(states, model.table, into, out, ctx)
                 if out.at[places.STATUS] != places.FINE:
                     raise wrong.told(model, step, out.at, self.budget)

@@ -25,6 +25,7 @@ STATUS = {
     places.NO_EDGE: "sends {kind!r} (its message {number}) to {value}, to which it has no edge of the relation {relation!r}",
     places.TOO_LARGE: "sends {kind!r} (its message {number}) with {field} = {value}, which {dtype} does not hold",
 }
+PLAIN = {"Context": "ctx", "Outbox": "out", "Edge": "the edge"}  # what Python calls by the names of our classes
 
 
 def agent_at(model, at):
@@ -84,11 +85,11 @@ def named(agents, where):
         text = _of_numba(agents, str(error))
         raise ProgramError(f"{_whose(agents, text)}{text}") from error
     except MemoryError as error:
-        raise MemoryLimitError(f"{where()}: {error}") from error
+        raise MemoryLimitError(f"{where().rstrip(',')}: {error}") from error
     except Exception as error:
         kind = "ZeroDivisionError" if isinstance(error, FloatingPointError) else type(error).__name__
-        text = re.sub(r"'(Context\w*|Outbox)' object", lambda m: "out" if m[1] == "Outbox" else "ctx", str(error))
-        raise ProgramError(f"{where()}: {kind}: {text}{place_of(error)}") from error
+        text = re.sub(r"'(Context|Outbox|Edge)\w*' object", lambda m: PLAIN[m[1]], str(error))
+        raise ProgramError(f"{where().rstrip(',')}: {kind}: {text}{place_of(error)}") from error
 
 
 class _Invalid:

@@ -10,12 +10,14 @@ Needs neither MPI nor numba. Files are read when something is asked for, and
 are closed again at once: an opened file may be replaced or removed.
 """
 
+from pathlib import Path
+
 from hpcmp.analysis.compare import compare
 from hpcmp.analysis.graph import GraphFile
 from hpcmp.analysis.result import ResultFile
 from hpcmp.analysis.trace import Trail
 from hpcmp.analysis.training import CheckpointFile, HistoryFile
-from hpcmp.io import h5, trail
+from hpcmp.io import h5
 
 __all__ = ["ROWS", "CheckpointFile", "GraphFile", "HistoryFile", "ResultFile", "Trail", "compare", "open"]
 
@@ -43,7 +45,7 @@ def open(path, expect=None):
         It is not a file of ours, or breaks a rule of its format.
     """
     wanted = (expect,) if isinstance(expect, str) else expect or (*KINDS, h5.TRAIL)
-    if h5.TRAIL in wanted and (wanted == (h5.TRAIL,) or trail.is_trail(path)):
+    if h5.TRAIL in wanted and (wanted == (h5.TRAIL,) or Path(path).is_dir()):
         return Trail.read_frame(path)
     with h5.opened(path, wanted) as handle:
         kind = h5.attributes(handle)["format"]

@@ -63,7 +63,7 @@ def by_step(trail, n_bins=None):
     width = 1 if n_bins is None else max(1, -(-n_steps // n_bins))
     k = -(-n_steps // width)
     key = (trail["step_sent"] - lo) // width * len(trail.types) + trail["type"]
-    counts = np.bincount(key, minlength=k * len(trail.types)).reshape(k, -1)
+    counts = np.bincount(key, minlength=k * len(trail.types)).reshape(k, len(trail.types))
     return lo + width * np.arange(k), counts
 
 

@@ -190,7 +190,9 @@ def _diff(a, args):
             facts |= {"only_in": only, "columns": found.columns}
         emit_json(facts)
     elif found is None:
-        emit(f"{args.trail} and {args.other}: the same messages up to step {min(a.steps[1], b.steps[1])}")
+        first, last = max(a.steps[0], b.steps[0]), min(a.steps[1], b.steps[1])
+        same = f"the same messages up to step {last}" if first <= last else "they have no step in common"
+        emit(f"{args.trail} and {args.other}: {same}")
     else:
         emit(
             f"first difference: step {found.step}, agent {a.name_of(found.sender)}, message {found.sender}:{found.number}"

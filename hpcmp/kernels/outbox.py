@@ -50,6 +50,7 @@ from hpcmp.kernels.places import (
     STEP,
     TOO_LARGE,
     TOO_LATE,
+    Stopped,
     fail,
 )
 from hpcmp.kernels.records import MOST
@@ -136,11 +137,11 @@ def begin_alone(out):
 
 
 @inlined
-def may_send(out, n, delay):
-    """Whether n more messages are in order; if not, the status says why. Local."""
+def must_be_fine(out, delay):
+    """Stop the function at hand where one more message is not in order. Local."""
     at = out.at
-    if delay >= 1 and delay <= MOST - at[STEP] and at[NUMBER] + n <= at[LAST]:
-        return at[STATUS] == FINE
+    if at[STATUS] == FINE and delay >= 1 and delay <= MOST - at[STEP] and at[NUMBER] < at[LAST]:
+        return
     if at[STATUS] == FINE:
         if delay < 1:
             at[STATUS] = BAD_DELAY
@@ -148,7 +149,7 @@ def may_send(out, n, delay):
             at[STATUS] = TOO_LATE
         else:
             at[STATUS] = OVER_NUMBER if at[LAST] == MOST else OVER_BUDGET
-    return False
+    raise Stopped
 
 
 @inlined
@@ -222,11 +223,11 @@ def write_one(out, kind, address, receiver, delay, values):
         bounds = uses.limits(field, given)
         if bounds and not bounds[0] <= value <= bounds[1]:
             fail(out, TOO_LARGE, kind.number, kind.fields.index(name), value)
-    if may_send(out, 1, delay):
-        records = out.mail[kind.number]
-        k = put_header(out, records, kind.number, address, receiver, delay)
-        for name, value in zip(kind.fields, values, strict=True):
-            records[name][k] = value
+    must_be_fine(out, delay)
+    records = out.mail[kind.number]
+    k = put_header(out, records, kind.number, address, receiver, delay)
+    for name, value in zip(kind.fields, values, strict=True):
+        records[name][k] = value
 
 
 def write_to_all(out, kind, values):
@@ -337,10 +338,10 @@ def _make_write(out, kind, values, **whole):
 
     def one(out, address, receiver, delay, values):
         keep(out, values)
-        if may_send(out, 1, delay):
-            records = out.mail[number]
-            k = put_header(out, records, number, address, receiver, delay)
-            put_payload(records, k, values)
+        must_be_fine(out, delay)
+        records = out.mail[number]
+        k = put_header(out, records, number, address, receiver, delay)
+        put_payload(records, k, values)
 
     return inlined(one)
 

@@ -43,6 +43,10 @@ NOWHERE = -1  # address of a receiver that has to be looked up; number of a caus
 ZERO, ONE = np.uint64(0), np.uint64(1)
 
 
+class Stopped(Exception):
+    """Ends a function that sends what it may not: it might go on for ever. The status says what was wrong."""
+
+
 @inlined
 def fail(out, status, number, field, value):
     """Remember what is wrong with a value, if nothing was before. Local."""

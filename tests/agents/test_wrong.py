@@ -171,8 +171,8 @@ def one_of_all(me, out, ctx):
         elif ctx.case == 6:
             out.send_later(ctx.step - 2, Note, me.id, 1)
         elif ctx.case == 7:
-            for k in range(9):
-                out.send(Note, me.id, k)
+            while True:
+                out.send(Note, me.id, 1)
         elif ctx.case == 8:
             raise ValueError("of its own")
 
@@ -208,6 +208,8 @@ def test_what_goes_wrong_while_a_message_is_read_is_told_with_the_message(comm, 
         if ctx.step == 4 and me.id == 3:
             out.send(Note, 8, msg.x)
 
+    lacking = model(hear=lambda me, msg, out, ctx: me.nothing)
+    assert "step 1: agent 0 (cell), reading message 0 of agent 11: AttributeError: it has no" in wrong(comm, lacking)
     text = wrong(comm, model(hear=hear), trace="full", trail=shared_tmp / "heard", steps=9)
     assert "step 4: agent 3 (cell), reading message 3 of agent 2, sends 'note' (its message 4) to 8, which is" in text
     if comm.rank == 0:

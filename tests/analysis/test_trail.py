@@ -8,7 +8,7 @@ import pytest
 import trails
 
 from hpcmp import analysis
-from hpcmp.analysis import flow, patterns, trace
+from hpcmp.analysis import flow, patterns, trace, trail_report
 from hpcmp.analysis.trail_diff import compare_trails
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
 from hpcmp.io import h5, trail_segment
@@ -158,6 +158,11 @@ def test_an_empty_trail(tmp_path):
     trail = analysis.open(trails.write(tmp_path / "t", [], 3))
     trail.check()
     assert (trail.n, len(trail.agents), len(trail.cause)) == (0, 0, 1)
+    of_no_step = analysis.open(
+        trails.write(tmp_path / "none", [], 0)
+    )  # as a run leaves it that fails in its first step
+    assert [a.shape for a in flow.by_step(of_no_step)] == [(0,), (0, len(trails.TYPES))]
+    assert "<html" in trail_report.report(of_no_step)
 
 
 def test_agents_and_timing(records, folder):
@@ -291,8 +296,9 @@ def test_message_types_that_are_no_records_are_refused(folder, types):
 
 
 def test_what_is_no_trail_is_said(tmp_path, folder):
-    with pytest.raises(FileError, match=r"holds no trail"):
-        analysis.open(tmp_path, h5.TRAIL)
+    for expect in (h5.TRAIL, None):
+        with pytest.raises(FileError, match=r"holds no trail"):
+            analysis.open(tmp_path, expect)
     with pytest.raises(FormatError, match="is a hpcmp-trail-segment file"):
         analysis.open(segments(folder)[0])
     assert analysis.open(folder / "trail.h5").n == analysis.open(folder).n
