@@ -142,17 +142,17 @@ class Recorder:
         n_words = self.model.width // WORD
         recording.record(places, len(places), headers, status, words, n_words, payload_word(True), -1, log)
 
-    def count(self, boxes, post, n_all):
-        """Count a step's messages by kind; write a part when it is large. Collective.
+    def count(self, boxes, post, n_all, is_late):
+        """Count a step's messages by kind; write a part when it is due. Collective.
 
-        ``boxes`` are (inbox, outbox) of the segments, ``n_all`` what all ranks sent.
+        ``boxes`` are (inbox, outbox) of the segments, ``n_all`` what all ranks sent, ``is_late`` of any rank.
         """
         sent = sum(out.sent for _, out in boxes)
         is_read, is_dropped = sum((into.log.ended for into, _ in boxes), self.lost.ended)
         self.in_flight += sent - is_read - is_dropped
         counts = np.array([sent, is_read, is_dropped, self.in_flight])
         seconds, self._seconds = self._seconds, dict.fromkeys(PHASES, 0.0)  # what it takes from here on is of the next
-        if self.trail.end_step(counts, [*seconds.values()], int(n_all * self.sample)):
+        if self.trail.end_step(counts, [*seconds.values()], int(n_all * self.sample), is_late):
             self._share_sums()
             self.trail.close(self._first_open(post))
         self.lap("record")

@@ -143,7 +143,7 @@ class Run:
                 error = failed
         totals = self._totals(boxes, error, step)
         if self.recorder:
-            self.recorder.count(boxes, post, totals["sent"])
+            self.recorder.count(boxes, post, totals["sent"], totals["late"] > 0)
         if model.measures:
             for name, value in self.totals.reduce(self.comm)[1].items():
                 self.found.measures[name].append(value)
@@ -188,14 +188,15 @@ class Run:
         dropped = sum(int(into.counts.sum()) for into, _ in boxes)
         not_done = sum(int(into.at[inbox.NOT_DONE]) for into, _ in boxes) + self._n_to_come(step)
         not_done = not_done if any(agent.goal_function for agent in self.model.agents) else 1
-        mine = [sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done, error is not None]
-        mine = np.array(mine, np.int64)
+        is_late = self.recorder is not None and self.recorder.trail.is_late
+        mine = [sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done, is_late]
+        mine = np.array([*mine, error is not None], np.int64)
         total = np.empty_like(mine)
         self.comm.Allreduce(mine, total)
         *totals, n_failed = total.tolist()
         if n_failed:
             raise_together(self.comm, error)
-        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done"), totals, strict=True))
+        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done", "late"), totals, strict=True))
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
         if self.sent != self.ended + totals["in_flight"]:

@@ -1,12 +1,13 @@
 """A trail that all ranks write: each its segments, rank 0 the head, with the sums of all.
 
-Segments are closed after about `ROWS` messages of all ranks, and written by a thread while the run goes on: half of the time
-goes into waiting for the disk (measured: 40 ns a record, 11 of them at work). The head follows when the next are closed, so
-that a run that is killed leaves a trail that is whole up to a step closed in one of the last two rounds; memory holds
-no more than two. What fails in a thread is raised on all ranks at that time.
+Segments are closed after about `ROWS` messages of all ranks or `SECONDS`, and written by a thread while the run goes on:
+half of the time goes into waiting for the disk (measured: 40 ns a record, 11 of them at work). The head follows when the
+next are closed, so that a run that is killed leaves a trail that is whole up to a step closed in one of the last two
+rounds; memory holds no more than two. What fails in a thread is raised on all ranks at that time.
 """
 
 import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ from hpcmp.io import trail
 from hpcmp.io.trail_segment import SegmentWriter
 
 ROWS = 1 << 21  # messages of all ranks between two heads
+SECONDS = 30  # or so long, where the ranks tell each other
 
 
 class TrailWriter:
@@ -36,6 +38,7 @@ class TrailWriter:
         self.counts, self.seconds = [], []  # of this rank, by step: int64 (COUNTS, types); one of each of PHASES
         self._sums = np.zeros((0, trail.N_SUMS), np.uint64)
         self._segments, self._n_since, self._writer = [], 0, None
+        self._closed_at = time.monotonic()
         self._thread, self._pending, self._n_pending = None, None, 0  # a segment on its way, steps closed with it
         if folder is not None:
             with together(comm):
@@ -49,6 +52,11 @@ class TrailWriter:
     @property
     def keeps_records(self):
         return self._writer is not None
+
+    @property
+    def is_late(self):
+        """Whether this rank's clock says that segments are to be closed."""
+        return self._writer is not None and time.monotonic() - self._closed_at > SECONDS
 
     def sums(self, n_steps):
         """Sums of hashes of this rank's records, to be added to. Local.
@@ -68,7 +76,7 @@ class TrailWriter:
         if self._writer is not None:
             self._writer.append(n, columns, payload)
 
-    def end_step(self, counts, seconds, n_records):
+    def end_step(self, counts, seconds, n_records, is_late=False):
         """Close a step: whether segments are to be closed, on all ranks. Local.
 
         Parameters
@@ -78,11 +86,13 @@ class TrailWriter:
         seconds : (PHASES,) floats
         n_records : int
             Made by all ranks.
+        is_late : bool
+            Of any rank.
         """
         self.counts.append(counts)
         self.seconds.append(seconds)
         self._n_since += n_records
-        return self._writer is not None and self._n_since >= ROWS
+        return self._writer is not None and (is_late or self._n_since >= ROWS)
 
     def write_agents(self, ids, types=None, names=None):
         """Write the agents of all ranks; names are UTF-8 bytes. Collective."""
@@ -104,7 +114,7 @@ class TrailWriter:
         FileError
             Those closed before could not be written. Raised on every rank.
         """
-        self._n_since = 0
+        self._n_since, self._closed_at = 0, time.monotonic()
         if self._writer is not None:
             self._settle(*self._summed())
             self._pending, self._n_pending = self._thread.submit(self._writer.take()), n_closed

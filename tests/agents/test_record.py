@@ -33,14 +33,16 @@ def records(folder):
 
 
 @pytest.mark.parametrize("level", ["headers", "full"])
-@pytest.mark.parametrize("rows", [trail_ranks.ROWS, 300])
-def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, monkeypatch, level, rows):
+@pytest.mark.parametrize("due", [{}, {"ROWS": 300}, {"SECONDS": 0}])
+def test_a_trail_is_the_same_on_any_ranks_and_in_any_segments(comm, shared_tmp, monkeypatch, level, due):
     alone = run(stage(MPI.COMM_SELF), None, level)
-    monkeypatch.setattr(trail_ranks, "ROWS", rows)
+    for name, value in due.items():
+        monkeypatch.setattr(trail_ranks, name, value)
     found = run(stage(comm), shared_tmp / "many", level)
     assert found.trail_digest == alone.trail_digest and found.step_digests == alone.step_digests
     if comm.rank == 0:
         head, rows = files.read_head(shared_tmp / "many"), records(shared_tmp / "many")
+        assert (len(np.unique(head["segments"]["first_step"])) > 1) == bool(due)
         assert head["last_step"] == 19 and len(rows["sender"]) == sum(c["sent"] for c in found.counts)
         assert len(set(zip(rows["sender"].tolist(), rows["number"].tolist(), strict=True))) == len(rows["sender"])
         ended = np.bincount(rows["status"], minlength=8)
