@@ -150,11 +150,15 @@ _CALLED_BY_KERNELS = {"error_model": "numpy", "forceinline": True, "no_cpython_w
 
 def _forget(function):
     """Let numba forget what it compiled of a marked function: by the types of arguments alone it finds it again."""
-    if not numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:
+        return
+    try:
         known = numba.core.registry.cpu_target.typing_context.resolve_value_type(function)
-        for template in getattr(known, "templates", ()):
-            template._impl_cache.clear()
-            template._compiled_overloads.clear()
+    except ValueError:  # numba has compiled nothing since it was marked
+        return
+    for template in getattr(known, "templates", ()):
+        template._impl_cache.clear()
+        template._compiled_overloads.clear()
 
 
 def return_type(function, signature):

@@ -218,3 +218,11 @@ def test_a_function_of_a_module_that_cannot_be_imported_is_kept(tmp_path):
 
     assert [start(), start()] == [[[0, 2, 4], 0, 1], [[0, 2, 4], 1, 0]]
     assert start("known")[0] == start()[0] == [0, 2, 4]  # what one process can import and another cannot
+
+
+def test_a_function_that_was_never_compiled_may_be_marked_again():
+    def one(x):
+        return x
+
+    jit.inlined(one, "with this")
+    assert jit.inlined(one, "with that")(3) == 3
