@@ -81,8 +81,6 @@ def beginning(kind):
 
 @pytest.mark.parametrize("kind", ["gcn", "gat", "sage", "rgcn", "rgcn, rows", "rgcn, rows, bases", *OWN])
 def test_a_training_takes_what_was_predicted(comm, kind):
-    if comm.size > 1 and kind not in ("gcn", "rgcn, rows"):
-        pytest.skip("of several ranks what they send is told by two")
     data, begin = made(comm, kind), beginning(kind)
     graph = data.view.graph  # as it was given, not yet weighed
     predicted = room.bytes_to_train(graph, data, begin)
@@ -96,8 +94,7 @@ def test_a_training_takes_what_was_predicted(comm, kind):
     measured = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     predicted, measured = comm.allreduce(np.array([predicted, measured]))
-    # of several ranks: not all rows that travel in an epoch are there at once, and relations send more of them
-    most = 1.65 if comm.size > 1 and kind.startswith("rgcn") else 1.4
+    most = 1.6 if comm.size > 1 and "rows" in kind else 1.4  # a ring has more pairs of vertex and relation an edge
     assert 0.7 * measured < predicted < most * measured, (predicted, measured)
 
 
