@@ -155,6 +155,8 @@ def test_what_is_no_file_is_a_file_error(tmp_path):
     with pytest.raises(FileError, match="none.h5 does not exist"):
         analysis.open(tmp_path / "none.h5")
     with pytest.raises(FileError, match="is a folder; a file is needed"):
+        analysis.open(tmp_path, "hpcmp.result/1")
+    with pytest.raises(FileError, match="holds no trail"):  # of the formats, a trail alone is a folder
         analysis.open(tmp_path)
     path = tmp_path / "closed.h5"
     path.write_bytes(b"x")
