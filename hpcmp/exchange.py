@@ -43,6 +43,7 @@ class Buffers:
                 outer.append((rank, self._message(self.home[lo:hi])))
                 self.packed.append((lo, hi))
             lo = hi
+        self.forward_peers = [*map(int, halo.recv_ranks), *map(int, halo.send_ranks)]
         inner = [(rank, self._message(self.away[lo:hi])) for rank, lo, hi in halo.receives()]
         comm = halo.comm
         self.forward = [comm.Recv_init(rows, rank, tag) for rank, rows in inner]
