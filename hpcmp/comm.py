@@ -15,7 +15,7 @@ import traceback
 
 import numpy as np
 
-from hpcmp import errors
+from hpcmp import errors, pulse
 from hpcmp.errors import HpcmpError, LaunchError, RemoteError
 
 MAX_COUNT = 2**31 - 1  # rows in one MPI call; the standard's int
@@ -86,6 +86,7 @@ def raise_together(comm, error):
         On the other ranks, when that error is not an HpcmpError.
     """
     n_failed = comm.allreduce(0 if error is None else 1)
+    pulse.beat()
     if n_failed == 0:
         return
     findings = comm.allgather(None if error is None else _describe(error))
@@ -245,6 +246,7 @@ def alltoallv(comm, rows, send_counts, recv_counts, out=None):
         comm.Alltoallv(_parts(rows, send_counts, row), _parts(received, recv_counts, row))
     finally:
         row.Free()
+    pulse.beat()
     return received
 
 

@@ -15,7 +15,7 @@ class _Pulse:
         self.n_beats = 0
         self.n_slow = 0  # how many `slow` we are in
         self.tellers = []  # the innermost last
-        self.listener = None  # told of each change of is_slow
+        self.on_silence = None
 
 
 _PULSE = _Pulse()
@@ -42,18 +42,24 @@ def telling(where):
 @contextlib.contextmanager
 def slow():
     """What is inside may take long in one piece. Local."""
-    _count_slow(1)
+    _PULSE.n_slow += 1
     try:
         yield
     finally:
-        _count_slow(-1)
+        _PULSE.n_slow -= 1
         beat()
 
 
-def _count_slow(n):
-    was, _PULSE.n_slow = _PULSE.n_slow > 0, _PULSE.n_slow + n
-    if _PULSE.listener and was != is_slow():
-        _PULSE.listener(is_slow())
+@contextlib.contextmanager
+def silent():
+    """What is inside is slow, and keeps Python's lock: no thread answers. Local."""
+    tell = _PULSE.on_silence or (lambda is_silent: None)
+    tell(True)
+    try:
+        with slow():
+            yield
+    finally:
+        tell(False)
 
 
 def is_slow():
@@ -62,10 +68,17 @@ def is_slow():
 
 
 def listen(listener):
-    """From now on ``listener(is_slow)`` is called when that changes; None: no more. Local."""
-    _PULSE.listener = listener
+    """Call ``listener(is_silent)`` when a silence begins and ends. Local."""
+    _PULSE.on_silence = listener
 
 
 def taken():
     """Number of beats, and what the loops tell, the innermost last. Local."""
-    return _PULSE.n_beats, tuple(where() for where in tuple(_PULSE.tellers))
+    return _PULSE.n_beats, tuple(map(_told, tuple(_PULSE.tellers)))
+
+
+def _told(where):
+    try:
+        return where()
+    except Exception:  # asked in the middle of a change
+        return "between two places"

@@ -41,6 +41,7 @@ WAITS = re.compile(
     r"\.(Wait|Waitall|[Ii]?[Bb]arrier|[Bb]cast|[Aa]ll(reduce|gatherv?|toallv?)|[Gg]atherv?|[Ss]catterv?|Reduce\w*|"
     r"Recv|recv|Send|send|Probe|Dup|Split|\w+_all|Open|Close)\("
 )
+ABOVE = ("hpcmp.cli", "hpcmp.watchdog", "hpcmp.comm")  # what a command does is called by or calls these
 IDLE = (os.path.join("concurrent", "futures", "thread.py"), "threading.py")  # where threads without work are
 
 
@@ -78,7 +79,7 @@ class Watchdog:
         self.ask_s = min(MOST_ASK_S, self.seconds / ASKS)
         self.age_s, self.taken = 0.0, None  # how long it stands still, and where
         self.asked, self.ages, self.told = {}, {}, {}  # rank -> since when it owes an answer; (when, age); report
-        self.slow_ranks, self.last_ask, self.led_until = set(), 0.0, 0.0
+        self.excused, self.last_ask, self.led_until = set(), 0.0, 0.0
         self.sends = []
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -111,12 +112,12 @@ class Watchdog:
 
     def _look(self, passed_s):
         """Whether this rank got on."""
-        jit = sys.modules.get("hpcmp.jit")
-        taken = (*pulse.taken(), jit.compile_s() if jit else 0)
+        compiling = getattr(sys.modules.get("hpcmp.jit"), "_LOCKS", None)  # not there before the module is imported
+        taken = (*pulse.taken(), compiling and compiling.seconds)
         if taken != self.taken:
             self.taken, self.age_s = taken, 0.0
         else:
-            is_slow = pulse.is_slow() or (jit is not None and jit._LOCKS.depth > 0)
+            is_slow = pulse.is_slow() or (compiling is not None and compiling.depth > 0)
             self.age_s += passed_s / (pulse.SLOW_FACTOR if is_slow else 1)
 
     def _report(self):
@@ -139,11 +140,11 @@ class Watchdog:
         self.sends = [request for request in self.sends if not request.test()[0]]
         self.sends.append(self.comm.isend((kind, value), dest=rank))
 
-    def _announce(self, is_slow):
-        """Tell those who would ask that answers may take long. From the main thread."""
+    def _announce(self, is_silent):
+        """Tell those who would ask that this rank will not answer for a while. From the main thread."""
         for rank in self.leaders:
             if rank != self.comm.rank:
-                self.comm.send(("slow", is_slow), dest=rank)
+                self.comm.send(("silent", is_silent), dest=rank)
 
     def _listen(self, now):
         from mpi4py import MPI
@@ -162,10 +163,10 @@ class Watchdog:
                 self._send(rank, "told", self._report())
             elif kind == "told":
                 self.told[rank] = value
-            elif value:
-                self.slow_ranks.add(rank)
+            elif value:  # a silence begins
+                self.excused.add(rank)
             else:
-                self.slow_ranks.discard(rank)
+                self.excused.discard(rank)
 
     def _lead(self, now):
         """Ask the others, if that is for us; end the job if no rank gets on."""
@@ -190,8 +191,8 @@ class Watchdog:
             self._end(silent, {self.comm.rank: self._report()})
 
     def _is_silent(self, rank, now):
-        is_slow = rank in self.slow_ranks
-        limit_s = pulse.SLOW_FACTOR * self.seconds if is_slow else max(LEAST_SILENT_S, self.seconds / 2)
+        is_excused = rank in self.excused
+        limit_s = pulse.SLOW_FACTOR * self.seconds if is_excused else max(LEAST_SILENT_S, self.seconds / 2)
         return rank in self.asked and now - self.asked[rank] >= limit_s
 
     def _stands_still(self, rank, now):
@@ -227,7 +228,9 @@ class Watchdog:
         if silent:
             if len(silent) == 1:
                 host, pid = self.places[silent[0]]
-                state = _state_of(pid) if host == socket.gethostname() else "it was stopped, has died, or its machine has"
+                state = (
+                    _state_of(pid) if host == socket.gethostname() else "it was stopped, has died, or its machine has"
+                )
                 return f"{text}: rank {silent[0]} (process {pid} on {host}) does not answer: {state}"
             return f"{text}: {named(silent)} do not answer: they were stopped, have died, or their machine has"
         busy = [rank for rank, (_, waits, _) in sorted(reports.items()) if waits is None]
@@ -250,27 +253,28 @@ def named(ranks):
     return f"rank{'s' * (len(ranks) > 1)} {shown}"
 
 
-def _stage(frame):
-    """The outermost function of hpcmp below the command line that is at work."""
+def _stage(thread):
+    """The outermost function of hpcmp below the command line in which a thread is."""
     names = []
-    for frame, _ in traceback.walk_stack(frame):
+    for frame, _ in traceback.walk_stack(thread):
         module = frame.f_globals.get("__name__", "")
-        if module.startswith("hpcmp.") and not module.startswith(("hpcmp.cli", "hpcmp.watchdog", "hpcmp.comm")):
+        if module.startswith("hpcmp.") and not module.startswith(ABOVE):
             names.append(frame.f_code.co_name)
     return names[-1] if names else "the command"
 
 
-def _waits_for(frame):
+def _waits_for(thread):
     """Ranks that a thread waits for in MPI, all of them (), or None if it does not wait."""
-    is_ours = False  # the innermost function of hpcmp was seen
-    for frame, _ in traceback.walk_stack(frame):
-        holder = frame.f_locals.get("self")
+    is_innermost = True  # of hpcmp's functions
+    for frame, _ in traceback.walk_stack(thread):
+        is_ours = frame.f_globals.get("__name__", "").startswith("hpcmp.")
+        holder = frame.f_locals.get("self") if is_ours else None
         if hasattr(holder, "waits_for") and (ranks := holder.waits_for()) is not None:
             return tuple(ranks)
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if not is_ours and (WAITS.search(line) or frame.f_code.co_name == "sparse_exchange"):
+        if is_innermost and (WAITS.search(line) or frame.f_code.co_name == "sparse_exchange"):
             return ()
-        is_ours = is_ours or frame.f_globals.get("__name__", "").startswith("hpcmp.")
+        is_innermost = is_innermost and not is_ours
     return None
 
 

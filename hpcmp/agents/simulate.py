@@ -1,5 +1,6 @@
 """Running a model of agents: what is asked of a run, checked."""
 
+from hpcmp import pulse
 from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
 from hpcmp.agents.record import Recorder
@@ -106,7 +107,8 @@ def simulate(
     drops = unknown == "drop"
     recorder = Recorder(model, trail, seed, float(sample), drops) if model.is_traced else None
     run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops)
-    return run.to_the_end(steps)
+    with pulse.telling(run.where):
+        return run.to_the_end(steps)
 
 
 def _largest():
