@@ -42,6 +42,7 @@ def telling(where):
 @contextlib.contextmanager
 def slow():
     """What is inside may take long in one piece. Local."""
+    beat()
     _PULSE.n_slow += 1
     try:
         yield

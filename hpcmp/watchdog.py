@@ -113,7 +113,8 @@ class Watchdog:
     def _look(self, passed_s):
         """Whether this rank got on."""
         compiling = getattr(sys.modules.get("hpcmp.jit"), "_LOCKS", None)  # not there before the module is imported
-        taken = (*pulse.taken(), compiling and compiling.seconds)
+        waits = _place_of_waiting(sys._current_frames()[threading.main_thread().ident])
+        taken = (*pulse.taken(), compiling and compiling.seconds, waits)
         if taken != self.taken:
             self.taken, self.age_s = taken, 0.0
         else:
@@ -263,6 +264,19 @@ def _stage(thread):
     return names[-1] if names else "the command"
 
 
+def _place_of_waiting(thread):
+    """Where in hpcmp a thread waits in MPI, or None; to come to another place is to get on."""
+    for frame, _ in traceback.walk_stack(thread):
+        if frame.f_globals.get("__name__", "").startswith("hpcmp."):
+            return (frame.f_code.co_filename, frame.f_lineno) if _is_waiting(frame) else None
+    return None
+
+
+def _is_waiting(frame):
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return WAITS.search(line) is not None
+
+
 def _waits_for(thread):
     """Ranks that a thread waits for in MPI, all of them (), or None if it does not wait."""
     is_innermost = True  # of hpcmp's functions
@@ -271,8 +285,7 @@ def _waits_for(thread):
         holder = frame.f_locals.get("self") if is_ours else None
         if hasattr(holder, "waits_for") and (ranks := holder.waits_for()) is not None:
             return tuple(ranks)
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if is_innermost and (WAITS.search(line) or frame.f_code.co_name == "sparse_exchange"):
+        if is_innermost and (_is_waiting(frame) or frame.f_code.co_name == "sparse_exchange"):
             return ()
         is_innermost = is_innermost and not is_ours
     return None
