@@ -41,7 +41,7 @@ def add_leaving(parser, stop_file):
 
 
 def checkpoints_of(args):
-    """What the options ask for: Checkpoints or None. Local.
+    """What the options of `add_checkpoints` ask for: Checkpoints or None. Local.
 
     Raises
     ------

@@ -27,7 +27,7 @@ WISHES = ("write", "leave", "written")
 
 
 def seconds_of(what, text):
-    """Seconds of ``90``, ``90s``, ``5m``, ``2h``, ``1d`` or ``H:MM:SS``: float. Local.
+    """Seconds of ``90``, ``90s``, ``5m``, ``2h``, ``1d``, ``H:MM:SS``: float. Local.
 
     Raises
     ------
@@ -158,7 +158,7 @@ class Wishes:
             self.ends_at = _process_began() + seconds_of("max_walltime", asked.max_walltime)
         self.last_at = self._step_at = self._looked_at = time.monotonic()
         self.step_s, self.cost_s = 0.0, 0.5  # of the longest step; of a checkpoint
-        self.why = "a signal"
+        self.is_stopped = False
 
     def of_step(self, step):
         """(wishes to write, wishes to leave) after so many steps. Local."""
@@ -178,13 +178,22 @@ class Wishes:
             return True
         if self.asked.on_signal and now - self._looked_at >= LOOK_S:
             self._looked_at = now
-            return (Path(self.asked.folder) / STOP_FILE).exists()
-        return False
+            self.is_stopped = self.is_stopped or remove_stop_file(self.asked.folder)
+        return self.is_stopped
 
     def written(self, cost_s):
         """A checkpoint was begun or written, which took so long. Local."""
         self.last_at = self._step_at = time.monotonic()
         self.cost_s = max(self.cost_s, cost_s)
+
+
+def remove_stop_file(folder):
+    """Remove the file by which a run is told to leave; whether there was one. Local."""
+    try:
+        (Path(folder) / STOP_FILE).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _process_began():
@@ -240,6 +249,8 @@ class Keeper:
             every rank.
         """
         error, folder = None, self.asked.folder
+        if self.comm.rank == 0:
+            remove_stop_file(folder)
         if not self.asked.resume:
             if self.comm.rank == 0 and snapshot.steps_in(folder):
                 if self.asked.force:
@@ -249,9 +260,7 @@ class Keeper:
                         f"{folder} holds checkpoints of a run already; go on with it by --resume, or begin anew with --force"
                     )
             raise_together(self.comm, error)
-            self._remove_stop_file()
             return None
-        self._remove_stop_file()
         found = snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
             self.say(f"no checkpoint in {folder} can be used; the run begins anew")
@@ -260,11 +269,6 @@ class Keeper:
         self.resumed_from = found.step
         self.say(f"going on from the checkpoint of step {found.step} in {folder}")
         return found
-
-    def _remove_stop_file(self):
-        if self.comm.rank == 0:
-            with contextlib.suppress(OSError):
-                (Path(self.asked.folder) / STOP_FILE).unlink()
 
     def _unlike(self, theirs):
         for name, mine in self.identity.items():
