@@ -78,7 +78,7 @@ class Run:
     def where(self):
         """How far the run is, for other threads. Local."""
         outboxes = tuple(self._acting.values())
-        at_hand = [wrong.who(self.model, self.found.steps, out.at) for out in outboxes]
+        at_hand = [wrong.who(self.model, self.found.steps, out.at).rstrip(",") for out in outboxes]
         return "; ".join(at_hand) or f"step {self.found.steps}, its agents have acted"
 
     def to_the_end(self, steps):
