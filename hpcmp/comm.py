@@ -334,7 +334,8 @@ def sparse_exchange(comm, outgoing, dtype):
         elif barrier.Test():
             break
     unit.Free()
-    # Two exchanges in a row cannot mix: a rank leaves only after all sends of this one were received everywhere.
+    # All messages were received, but a rank may not know it yet: it would take those of the next exchange for ours.
+    comm.Barrier()
     return dict(sorted(incoming.items()))
 
 

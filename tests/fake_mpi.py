@@ -242,6 +242,7 @@ class _Letter:
 
     def _arrive(self):
         self.has_arrived = True
+        _match(self.comm.shared, self.dest, self.world)
 
     def take(self):
         """A receive takes it from what has come."""
@@ -311,7 +312,7 @@ class Request:
         return self._is_done()
 
     def Free(self):
-        if self.op is not None:
+        if self.op is not None and self.comm.world.failure is None:
             self.comm.world.fail("an active request is freed")
 
     @staticmethod
@@ -355,16 +356,16 @@ class _Sending:
 
 class _Receiving:
     def __init__(self, comm, buffer, source, tag):
-        self.comm, self.buffer, self.source, self.tag, self.letter = comm, buffer, source, tag, None
+        self.comm, self.buffer, self.source, self.tag, self.content = comm, buffer, source, tag, None
         buffer.flat()[:] = RUBBISH
         comm.shared.receives[comm.rank].append(self)
+        _match(comm.shared, comm.rank, comm.world)
 
     def is_done(self):
-        _match(self.comm.shared, self.comm.rank, self.comm.world)
-        return self.letter is not None
+        return self.content is not None
 
     def finish(self):
-        _write(self.buffer, self.letter.receive(), self.comm.world)
+        _write(self.buffer, self.content, self.comm.world)
 
 
 def _match(shared, rank, world):
@@ -373,7 +374,7 @@ def _match(shared, rank, world):
         letter = _first(shared, rank, receive.source, receive.tag, world)
         if letter is not None:
             letter.take()
-            receive.letter = letter
+            receive.content = letter.receive()
             shared.receives[rank].remove(receive)
 
 
@@ -477,7 +478,6 @@ class Comm:
 
     def Improbe(self, source=ANY, tag=ANY, status=None):
         self.world.turn(self.me, f"Improbe from {source}, tag {tag}")
-        _match(self.shared, self.rank, self.world)  # receives that were posted before come first
         letter = _first(self.shared, self.rank, source, tag, self.world)
         self.world.looked(self.me, letter is not None)
         return None if letter is None else self._probed(letter, status)
@@ -488,7 +488,6 @@ class Comm:
         found = []
 
         def has_come():
-            _match(self.shared, self.rank, self.world)
             found[:] = filter(None, [_first(self.shared, self.rank, source, tag, self.world)])
             return bool(found)
 

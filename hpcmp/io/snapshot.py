@@ -96,8 +96,8 @@ class Writer:
         FileError
             The folder cannot be written. Raised on every rank.
         """
-        self.step, self._facts, self._tables = step, facts, tables
         self._part = Path(_on_rank_0(self.comm, lambda: _new_folder(self.folder, step)))
+        self.step, self._facts, self._tables = step, facts, tables
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
     def _write(self, path, tables):
