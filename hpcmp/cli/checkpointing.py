@@ -66,7 +66,7 @@ def check_survive(comm, args):
 
 
 def without_the_dead(comm, args):
-    """A communicator of the ranks that live; they go on from the last checkpoint. Collective."""
+    """A communicator of the ranks that live, which go on. Collective."""
     from hpcmp.cli.output import note
 
     left = comm.Shrink()
