@@ -132,24 +132,17 @@ def ends_all_ranks(comm):
     try:
         yield
     except BaseException as error:
-        if comm.size == 1 or getattr(error, "agreed", False) or isinstance(error, GeneratorExit):
-            raise
-        if _is_loss(comm, error):
+        if isinstance(error, Exception) and not isinstance(error, RankLost) and _has_lost_ranks(comm):
             comm.Revoke()  # wakes those that wait for somebody else
             raise RankLost(f"a rank of {comm.size} has died") from error
+        if comm.size == 1 or getattr(error, "agreed", False) or isinstance(error, GeneratorExit):
+            raise
         abort(comm, error)
 
 
-def _is_loss(comm, error):
-    """Whether an MPI call failed because a rank has died."""
-    from mpi4py import MPI
-
-    if not isinstance(error, MPI.Exception):
-        return False
-    kind = error.Get_error_class()
-    if kind == MPI.ERR_IN_STATUS and may_lose_ranks(comm):  # of several requests: which, only their statuses would say
-        return comm.Is_revoked() or comm.Get_failed().size > 0
-    return kind in [getattr(MPI, f"ERR_{name}", None) for name in ("PROC_FAILED", "PROC_FAILED_PENDING", "REVOKED")]
+def _has_lost_ranks(comm):
+    """Whether a rank has died and the others live. Then any error is due to that: a collective may give garbage."""
+    return comm.size > 1 and may_lose_ranks(comm) and (comm.Is_revoked() or comm.Get_failed().size > 0)
 
 
 def may_lose_ranks(comm, environ=os.environ):
