@@ -16,6 +16,7 @@ What is declared slow, and compiling, stands still `SLOW_FACTOR` times as long.
 Time in which this thread itself did not run, such as of a suspended job, does not count.
 """
 
+import contextlib
 import linecache
 import os
 import re
@@ -26,7 +27,7 @@ import time
 import traceback
 
 from hpcmp import pulse
-from hpcmp.comm import abort, together
+from hpcmp.comm import abort, may_lose_ranks, together
 from hpcmp.errors import HangError, LaunchError
 
 LEAST_S = 1.0
@@ -138,20 +139,39 @@ class Watchdog:
     # ------------------------------------------------------------ the other ranks
 
     def _send(self, rank, kind, value=None):
-        self.sends = [request for request in self.sends if not request.test()[0]]
-        self.sends.append(self.comm.isend((kind, value), dest=rank))
+        self.sends = [request for request in self.sends if not self._is_over(request)]
+        with self._whoever_died():
+            self.sends.append(self.comm.isend((kind, value), dest=rank))
+
+    def _is_over(self, request):
+        with self._whoever_died():
+            return request.test()[0]
+        return True
+
+    @contextlib.contextmanager
+    def _whoever_died(self):
+        """Go on where MPI lets a job live when a rank dies, and complains of it."""
+        from mpi4py import MPI
+
+        try:
+            yield
+        except MPI.Exception:
+            if not may_lose_ranks(self.comm):
+                raise
+            self.comm.Ack_failed()
 
     def _announce(self, is_silent):
         """Tell those who would ask that this rank will not answer for a while. From the main thread."""
         for rank in self.leaders:
             if rank != self.comm.rank:
-                self.comm.send(("silent", is_silent), dest=rank)
+                with self._whoever_died():
+                    self.comm.send(("silent", is_silent), dest=rank)
 
     def _listen(self, now):
         from mpi4py import MPI
 
         status = MPI.Status()
-        while (message := self.comm.improbe(status=status)) is not None:
+        while (message := self._next(status)) is not None:
             (kind, value), rank = message.recv(), status.Get_source()
             if kind == "ask":
                 if value < self.turn:
@@ -168,6 +188,11 @@ class Watchdog:
                 self.excused.add(rank)
             else:
                 self.excused.discard(rank)
+
+    def _next(self, status):
+        with self._whoever_died():
+            return self.comm.improbe(status=status)
+        return None
 
     def _lead(self, now):
         """Ask the others, if that is for us; end the job if no rank gets on."""

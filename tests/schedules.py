@@ -349,7 +349,7 @@ def explore(protocol, seeds, sizes=SIZES):
         mock.patch.object(snapshot, "_new_folder", _new_folder),
         mock.patch.object(os, "fsync", lambda descriptor: None),
     ):
-        for n, seed in enumerate(seeds):
+        for seed in seeds:
             size = sizes[seed % len(sizes)]
             try:
                 fake_mpi.run(size, seed, lambda comm, seed=seed: main(comm, seed))
@@ -357,7 +357,7 @@ def explore(protocol, seeds, sizes=SIZES):
                 raise
             except Exception as error:
                 raise fake_mpi.ScheduleError(f"seed {seed}, {size} ranks: {type(error).__name__}: {error}") from error
-    return n + 1
+    return len(seeds)
 
 
 def main():
