@@ -28,7 +28,7 @@ import traceback
 
 from hpcmp import pulse
 from hpcmp.comm import abort, may_lose_ranks, together
-from hpcmp.errors import HangError, LaunchError
+from hpcmp.errors import EXIT_HANG, HangError, LaunchError
 
 LEAST_S = 1.0
 TICKS, MOST_TICK_S = 20, 0.5  # looks in the time given; and at least one in so many seconds
@@ -37,6 +37,7 @@ MOST_TICKS = 5  # a look that is later than so many was not delayed by load alon
 LEAST_SILENT_S = 3.0  # a rank that lives answers sooner, on a loaded machine too
 TURN_S = 1.5  # the next leader gives the one before it so much time
 TELL_S = 3.0  # for the ranks' reports
+END_S = 4.0  # after which a rank ends itself, where the launcher took the end of the leader for that of one rank
 FRAMES = 16  # of a stack, the innermost
 WAITS = re.compile(
     r"\.(Wait|Waitall|[Ii]?[Bb]arrier|[Bb]cast|[Aa]ll(reduce|gatherv?|toallv?)|[Gg]atherv?|[Ss]catterv?|Reduce\w*|"
@@ -184,6 +185,9 @@ class Watchdog:
                 self._send(rank, "told", self._report())
             elif kind == "told":
                 self.told[rank] = value
+            elif kind == "end":
+                time.sleep(END_S)
+                os._exit(EXIT_HANG)
             elif value:  # a silence begins
                 self.excused.add(rank)
             else:
@@ -247,6 +251,8 @@ class Watchdog:
             does = "at work" if waits is None else f"waiting for {named(waits) if waits else 'all ranks'}"
             lines.append(f"hpcmp: {named(ranks)} of {self.comm.size}: {where}, {does}\n{stack}")
         sys.stderr.write("".join(lines))
+        for rank in set(range(self.comm.size)) - {self.comm.rank}:
+            self._send(rank, "end")
         abort(self.comm, HangError(self._verdict(silent, reports)))
 
     def _verdict(self, silent, reports):
