@@ -174,7 +174,7 @@ class Model:
         ]
 
     def columns(self):
-        """States by vertex, 0 where an agent has not the field: dict of (n_owned,) arrays. Local."""
+        """States by vertex, 0 where an agent has no such field: dict. Local."""
         columns = {}
         for agent, state, places in zip(self.agents, self.states, self.places, strict=True):
             for name, dtype in agent.state.items():

@@ -162,7 +162,7 @@ class Recorder:
         self.lap("record")
 
     def so_far(self, post):
-        """What a trail that goes on needs to know; its records are on the disk. Collective."""
+        """What a trail that goes on needs to know, see `TrailWriter`. Collective."""
         self._share_sums()
         found = self.trail.so_far(self._first_open(post))
         self.lap("record")

@@ -78,7 +78,7 @@ class TrailWriter:
         self._n_earlier, self._timing, self._segments = len(counts), earlier["timing"], list(earlier["segments"])
 
     def so_far(self, n_closed):
-        """All that a trail that goes on needs to know; its segments are on the disk. Collective.
+        """What a trail that goes on needs to know; all is on the disk. Collective.
 
         Parameters
         ----------
