@@ -52,7 +52,7 @@ def give(loop, saved):
                     f"the checkpoint of step {saved.step} has no field {name!r} of {a.dtype}, {a.shape[1:]} values a vertex"
                 )
             a[:] = there
-        loop.step, loop.values = saved.step, saved.facts["values"]
+        loop.step, loop.values = saved.step, {name: saved.facts["values"][name] for name in loop.values}
         loop.history.go_on_from(steps)
         if loop.program.only_changed:
             sends = columns["changed"]

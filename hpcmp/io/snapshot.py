@@ -148,8 +148,8 @@ class Writer:
         ]
         record = {"format": FORMAT, "version": VERSION, "hpcmp": __version__, "step": step}
         record |= {"facts": self._facts, "tables": columns, "parts": parts}
-        text = json.dumps(record, sort_keys=True)
-        text = f'{{"crc": {zlib.crc32(text.encode())}, "record": {text}}}\n'
+        text = json.dumps(record)
+        text = f'{{"crc": {zlib.crc32(text.encode())}, "record": {text}}}'
         with open(self._part / RECORD, "x") as file:
             file.write(text)
             file.flush()
@@ -360,7 +360,7 @@ def open_snapshot(path):
     record = _read_record(path / RECORD)
     try:
         tables = {
-            table: {name: (_plain_dtype(kind), tuple(map(int, shape))) for name, kind, shape in columns}
+            table: {name: (_plain_dtype(kind, path), tuple(map(int, shape))) for name, kind, shape in columns}
             for table, columns in record["tables"]
         }
         made = Snapshot(path, int(record["step"]), dict(record["facts"]), tables, tuple(record["parts"]))
@@ -387,7 +387,7 @@ def _read_record(path):
         outer = json.loads(text)
         record, crc = outer["record"], outer["crc"]
         said = record["format"], record["version"]
-        is_whole = zlib.crc32(json.dumps(record, sort_keys=True).encode()) == crc
+        is_whole = zlib.crc32(json.dumps(record).encode()) == crc
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path} is no record of a checkpoint; it is damaged") from error
     if said != (FORMAT, VERSION):
@@ -397,9 +397,9 @@ def _read_record(path):
     return record
 
 
-def _plain_dtype(text):
+def _plain_dtype(text, path):
     if not PLAIN.match(text):
-        raise FormatError(f"a column has the type {text!r}, which no checkpoint has")
+        raise FormatError(f"{path}: a column has the type {text!r}, which no checkpoint has")
     return np.dtype(text)
 
 
