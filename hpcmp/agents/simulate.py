@@ -127,6 +127,8 @@ def simulate(
         run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops, keeper)
         return run.to_the_end(steps, saved)
     finally:
+        if recorder is not None:
+            recorder.trail.end()
         if keeper is not None:
             keeper.close()
 

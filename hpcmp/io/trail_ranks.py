@@ -209,9 +209,14 @@ class TrailWriter:
         sums, counts = self._summed()
         if self._writer is not None:
             self._settle(sums, counts)
-            self._thread.shutdown()
+            self.end()
             self._write_timing()
         return [f"{int(a):016x}{int(b):016x}" for a, b in sums], hashlib.sha256(sums.tobytes()).hexdigest()
+
+    def end(self):
+        """Let the thread go, when it has written what it has. Local."""
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def _summed(self):
         """Digests and counts of all steps, of all ranks. Collective."""
