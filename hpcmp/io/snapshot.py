@@ -96,8 +96,8 @@ class Writer:
         FileError
             The folder cannot be written. Raised on every rank.
         """
-        self.step, self._facts, self._tables = step, facts, tables
         self._part = Path(_on_rank_0(self.comm, lambda: _new_folder(self.folder, step)))
+        self.step, self._facts, self._tables = step, facts, tables
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
     def _write(self, path, tables):
@@ -430,6 +430,10 @@ class Loaded:
     step: int
     facts: dict
     tables: dict  # name -> {column: (n, ...) array}
+
+    def whole(self, comm, table):
+        """All rows of a table, in the order of writing, on every rank. Collective."""
+        return {name: np.concatenate(comm.allgather(column)) for name, column in self.tables[table].items()}
 
 
 def load_newest(comm, folder, say):
