@@ -45,7 +45,9 @@ def job(tmp_path):
         spooled = tmp_path / "spool" / "slurm_script"  # sbatch runs a copy
         spooled.parent.mkdir(exist_ok=True)
         shutil.copy(SCRIPTS / f"{script}.sbatch", spooled)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "HPCMP_", "NUMBA_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "HPCMP_", "NUMBA_"))
+        }
         kept |= {"HERE": tmp_path, "PATH": f"{folder}:{kept['PATH']}", "HPCMP_KERNELS": "no", "SLURM_JOB_ID": 7}
         kept |= {"SLURM_SUBMIT_DIR": tmp_path, "SLURM_NTASKS": 2, "SLURM_NNODES": 1, "SLURM_TASKS_PER_NODE": "2"}
         kept |= {"SLURM_JOB_NODELIST": "n1", "SLURM_CPUS_ON_NODE": 4, "HPCMP_VENV": tmp_path / "venv"} | environ
@@ -83,7 +85,9 @@ def test_a_run_that_left_is_requeued_and_told_to_resume_within_its_time(job, tmp
     leaves(tmp_path, "step 11")
     assert job(*CHAIN, restarts=1, HPCMP_DOCTOR="no", SLURM_NTASKS=2)[0] == 0
     assert len((tmp_path / "requeued").read_text().splitlines()) == 2
-    assert re.search(r"^-n 3 .* --resume$", ran(tmp_path)[-1]), "as many ranks as the job has now; no limit, no walltime"
+    assert re.search(r"^-n 3 .* --resume$", ran(tmp_path)[-1]), (
+        "as many ranks as the job has now; no limit, no walltime"
+    )
 
 
 @pytest.mark.parametrize(
