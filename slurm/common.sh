@@ -11,8 +11,8 @@
 #                                                           wheels from PyPI; else srun)
 #   HPCMP_SRUN_MPI      how srun talks to the MPI library  (default: pmi2; `srun --mpi=list` tells what this Slurm offers)
 #   HPCMP_LAUNCH_FLAGS  further flags of the launcher
-#   HPCMP_BIND          no: ranks are not bound to cores   (default: each to as many as it has threads; not by mpirun where
-#                                                           the job neither has its node alone nor is confined to its cores)
+#   HPCMP_BIND          no: ranks are not bound to cores   (default: each to as many as it has threads; by mpirun only where
+#                                                           the job has all cores of its nodes)
 #   HPCMP_DOCTOR        no: start at once                  (default: `hpcmp doctor` first says what it thinks of the job)
 #   HPCMP_KERNELS       file that keeps compiled kernels from job to job, or no: leave the cache where hpcmp has it
 #                                                          (default: ~/.cache/hpcmp/kernels-MACHINE.tar; no if
@@ -36,8 +36,12 @@ die() {
     exit 2
 }
 
-# of_job NAME: what `scontrol show job` says of this job.
-of_job() { scontrol show job "$SLURM_JOB_ID" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1; }
+# This job's name for scontrol; the number of an array's task may be the array's own.
+JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+JOB=${JOB:-$SLURM_JOB_ID}
+
+# of_job NAME: what `scontrol show job` says of it.
+of_job() { scontrol show job "$JOB" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1; }
 
 RESTARTS=$(of_job Restarts)
 
@@ -56,20 +60,27 @@ prepare() {
     export SLURM_NTASKS
     THREADS=${SLURM_CPUS_PER_TASK:-1}
     export OMP_NUM_THREADS=$THREADS
-    export SRUN_CPUS_PER_TASK=$THREADS # since 22.05 srun does not take it from the job
 
     if [ "$launcher" = auto ]; then
         if [ -x "$(dirname "$PYTHON")/mpirun" ]; then launcher=mpirun; else launcher=srun; fi
     fi
     case $launcher in
-    mpirun) LAUNCH=(mpirun -n "$SLURM_NTASKS") ;; # MPICH and Open MPI find the job's nodes by themselves
-    srun) LAUNCH=(srun "--mpi=${HPCMP_SRUN_MPI:-pmi2}") ;;
+    mpirun) # MPICH and Open MPI find the job's nodes by themselves
+        LAUNCH=(mpirun -n "$SLURM_NTASKS")
+        # They use srun to start one helper on each node, which with these would get the cores of one rank for all its ranks.
+        unset SRUN_CPUS_PER_TASK SLURM_CPUS_PER_TASK
+        export SLURM_CPU_BIND=none
+        ;;
+    srun)
+        LAUNCH=(srun "--mpi=${HPCMP_SRUN_MPI:-pmi2}")
+        export SRUN_CPUS_PER_TASK=$THREADS # since 22.05 srun does not take it from the job
+        ;;
     *) die "HPCMP_LAUNCHER=$launcher is neither mpirun nor srun" ;;
     esac
     read -ra flags <<<"$(binding "$launcher") ${HPCMP_LAUNCH_FLAGS:-}"
     LAUNCH+=("${flags[@]}")
 
-    echo "job $SLURM_JOB_ID, start $((RESTARTS + 1)): $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $THREADS threads each, by ${LAUNCH[*]}"
+    echo "job $JOB, start $((RESTARTS + 1)): $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $THREADS threads each, by ${LAUNCH[*]}" >&2
     spread_kernels
     # What doctor finds is for the reader; what cannot work, hpcmp refuses itself.
     if [ "${HPCMP_DOCTOR:-yes}" != no ]; then
@@ -81,16 +92,16 @@ prepare() {
 
 # binding LAUNCHER: flags that give each rank THREADS cores of its own.
 binding() {
-    local bind=${HPCMP_BIND:-yes} per_node=${SLURM_TASKS_PER_NODE%%[!0-9]*} usable unit
+    local bind=${HPCMP_BIND:-yes} per_node=${SLURM_TASKS_PER_NODE%%[!0-9]*} installed unit
     if [ "$1" = srun ]; then
         if [ "$bind" = no ]; then echo --cpu-bind=none; else echo --cpu-bind=cores; fi
         return
     fi
-    # nproc counts what this job may use. If that is more than it was given, others may be at work on the same first cores.
-    usable=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
-    [ "$usable" -eq "$SLURM_CPUS_ON_NODE" ] || bind=no
+    # mpirun counts cores from the machine's first, whichever of them Slurm gave to the job.
+    installed=$(nproc --all)
+    [ "$installed" -eq "$SLURM_CPUS_ON_NODE" ] || bind=no
     # A CPU of Slurm may be half a core: ranks get whole ones where there are enough.
-    if [ $((2 * per_node * THREADS)) -le "$usable" ]; then unit=core; else unit=hwthread; fi
+    if [ $((2 * per_node * THREADS)) -le "$installed" ]; then unit=core; else unit=hwthread; fi
     case "$bind $unit $(mpirun --version 2>&1)" in
     *"Open MPI"* | *OpenRTE* | *PRRTE*)
         case "$bind $unit" in
@@ -232,7 +243,7 @@ seconds_left() {
 # What this job's runs said when they left, "step 12" or "epoch 3 of seed 0", one a line; from the job's own output.
 places_left_at() {
     [ -f /proc/self/fd/2 ] || return 0 # a terminal, or nowhere
-    sed -nE "/^job $SLURM_JOB_ID, start 1:/,\$ s/.*checkpointed after (step [0-9]+|epoch [0-9]+ of seed [0-9]+) in .*/\1/p" \
+    sed -nE "/^job $JOB, start 1:/,\$ s/.*checkpointed after (step [0-9]+|epoch [0-9]+ of seed [0-9]+) in .*/\1/p" \
         /proc/self/fd/2
 }
 
@@ -291,7 +302,7 @@ requeue() {
         say "requeued $RESTARTS times, HPCMP_MAX_RESTARTS; submit again to go on from $FOLDER"
     elif ! came_further; then
         say "this start came no further than the one before; the time limit may be too short for a step and its checkpoint"
-    elif scontrol requeue "$SLURM_JOB_ID"; then
+    elif scontrol requeue "$JOB"; then
         exit 0
     else
         say "the job cannot be requeued; submit again to go on from $FOLDER"

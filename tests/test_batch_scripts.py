@@ -17,7 +17,7 @@ LEFT = "hpcmp: checkpointed after {} in ck; --resume goes on from there"
 JOB = "JobId=7 JobName=hpcmp\n   JobState={state} Reason=None\n   Requeue=1 Restarts={restarts}\n"
 JOB += "   NumNodes=1 NumTasks=3 CPUs/Task=1\n   EndTime={end}\n   Command={script} run pagerank other.sbatch\n"
 STAND_INS = {
-    # $HERE/job is what it shows of the job, $HERE/requeued what it was asked
+    # $HERE/job is what it shows of any job, $HERE/requeued what it was asked
     "scontrol": 'if [ "$1" = show ]; then cat "$HERE/job"; else echo "$*" >> "$HERE/requeued"; fi',
     # hpcmp itself: "$HERE/run" is what a run does; its arguments go to $HERE/ran
     "mpirun": 'if [ "$1" = --version ]; then cat "$HERE/version"; exit; fi\n'
@@ -166,8 +166,10 @@ def test_a_task_of_an_array_has_the_words_of_its_line(job, tmp_path):
     assert "<run><--threads><1><p><g.h5><--set><b=$HOME x><-o><o-2.h5>" in printed
     assert "has no line of options for task 3" in job(*args, SLURM_ARRAY_TASK_ID=3)[1]
     (tmp_path / "lines").write_text("--checkpoint ck\n")
-    job(*args, SLURM_ARRAY_TASK_ID=1)
+    leaves(tmp_path, "step 1")
+    assert job(*args, SLURM_ARRAY_JOB_ID=7, SLURM_ARRAY_TASK_ID=1)[0] == 0
     assert "--resume" in ran(tmp_path)[-1]
+    assert (tmp_path / "requeued").read_text() == "requeue 7_1\n", "not all tasks"
 
 
 @pytest.mark.parametrize(
@@ -189,6 +191,11 @@ def test_ranks_have_cores_of_their_own(job, tmp_path, version, cores, threads, f
     assert ran(tmp_path)[-1].split(f" {tmp_path}")[0] == " ".join(["-n 2", *flags.split(), "-x"])
     job("run", "p", "g.h5", HPCMP_BIND="no", HPCMP_DOCTOR="no")
     assert ("none" if "Open" in version else "-n 2 /") in ran(tmp_path)[-1]
+
+
+def test_helpers_of_mpirun_are_not_confined_to_the_cores_of_one_rank(job, tmp_path):
+    (tmp_path / "run").write_text('echo "<${SRUN_CPUS_PER_TASK-}${SLURM_CPUS_PER_TASK-} $SLURM_CPU_BIND>"')
+    assert "< none>" in job("run", "p", "g.h5", SLURM_CPUS_PER_TASK=2, SRUN_CPUS_PER_TASK=2)[1]
 
 
 def test_kernels_go_from_job_to_job_in_one_file(job, tmp_path):
