@@ -139,6 +139,8 @@ def train(
         if resumes and comm.bcast(path.is_file() if comm.rank == 0 else None):
             known = None if checkpoints.changed_code else code
             is_newest = checkpoint.restore(training, path, config, rows_digest, known, progress)
+            if progress and comm.rank == 0:
+                progress(f"seed {seed}: going on from the checkpoint after {training.n_epochs} epochs")
         elif start_from is not None:
             start_from(model)
         if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
