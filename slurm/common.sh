@@ -36,14 +36,14 @@ die() {
     exit 2
 }
 
-# This job's name for scontrol; the number of an array's task may be the array's own.
-JOB=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
-JOB=${JOB:-$SLURM_JOB_ID}
-
-# of_job NAME: what `scontrol show job` says of it.
-of_job() { scontrol show job "$JOB" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1; }
+# of_job NAME: what `scontrol show job` says of this job alone; the number of an array's task may be the array's own.
+of_job() {
+    scontrol show job --oneliner "$SLURM_JOB_ID" | grep "^JobId=$SLURM_JOB_ID " | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1
+}
 
 RESTARTS=$(of_job Restarts)
+JOB=$(of_job ArrayTaskId) # its name
+if [ -n "$JOB" ]; then JOB=$(of_job ArrayJobId)_$JOB; else JOB=$SLURM_JOB_ID; fi
 
 # prepare: sets PYTHON, THREADS and the array LAUNCH, the command line that starts ranks.
 prepare() {
@@ -146,14 +146,19 @@ spread_kernels() {
     if [ -z "${HPCMP_KERNELS:-}" ] && [ -n "${HPCMP_CACHE_DIR:-}${NUMBA_CACHE_DIR:-}" ]; then KERNELS=no; fi
     [ "$KERNELS" != no ] || return 0
     # A name that nobody else can have made before: what lies there is run.
+    trap forget_kernels EXIT
     CACHE=$(mktemp -du "${HPCMP_NODE_FOLDER:-${TMPDIR:-/tmp}}/hpcmp-XXXXXXXXXXXX")
     if on_each_node bash -c "$UNPACK" unpack "$CACHE" "$KERNELS"; then
         export HPCMP_CACHE_DIR=$CACHE
     else
         say "$CACHE could not be made and filled on each node; kernels stay in hpcmp's own cache"
-        on_each_node rm -rf "$CACHE" || true
-        CACHE=''
+        forget_kernels
     fi
+}
+
+forget_kernels() {
+    [ -z "$CACHE" ] || on_each_node rm -rf "$CACHE" || true
+    CACHE=''
 }
 
 collect_kernels() {
@@ -169,8 +174,7 @@ collect_kernels() {
             rm -f "$KERNELS.$SLURM_JOB_ID"
         fi
     fi
-    on_each_node rm -rf "$CACHE" || true
-    CACHE=''
+    forget_kernels
 }
 
 # ---- one start
@@ -183,11 +187,13 @@ ask_to_leave() {
     [ -n "$FOLDER" ] && [ -z "$ASKING" ] || return 0
     say "signal received; the run is told to leave by $FOLDER/stop"
     while sleep "$ASK_AGAIN_S"; do
-        if [ -d "$FOLDER" ]; then touch "$FOLDER/stop"; fi
+        put_stop_file
     done &
     ASKING=$!
-    if [ -d "$FOLDER" ]; then touch "$FOLDER/stop"; fi
+    put_stop_file
 }
+
+put_stop_file() { [ ! -d "$FOLDER" ] || touch "$FOLDER/stop" || true; }
 
 # start VERB ARGUMENTS: on all ranks, to its end; its exit code in CODE.
 start() {
@@ -230,7 +236,6 @@ value_of() {
     echo "$value"
 }
 
-
 # Seconds that the run may take by the job's time limit; nothing if there is none.
 seconds_left() {
     local end left
@@ -249,12 +254,11 @@ places_left_at() {
 
 # Did the last start come further than the one before? Yes where that cannot be known.
 came_further() {
-    local before last n_before n_last rest_before rest_last _
-    before=$(places_left_at | tail -n 2 | head -n 1)
-    last=$(places_left_at | tail -n 1)
-    [ "$(places_left_at | wc -l)" -ge 2 ] || return 0
-    read -r _ n_before rest_before <<<"$before"
-    read -r _ n_last rest_last <<<"$last"
+    local places n_before n_last rest_before rest_last _
+    mapfile -t places < <(places_left_at)
+    [ "${#places[@]}" -ge 2 ] || return 0
+    read -r _ n_before rest_before <<<"${places[-2]}"
+    read -r _ n_last rest_last <<<"${places[-1]}"
     [ "$rest_before" != "$rest_last" ] || [ "$n_last" -gt "$n_before" ]
 }
 

@@ -14,11 +14,13 @@ import pytest
 
 SCRIPTS = launching.ROOT / "slurm"
 LEFT = "hpcmp: checkpointed after {} in ck; --resume goes on from there"
-JOB = "JobId=7 JobName=hpcmp\n   JobState={state} Reason=None\n   Requeue=1 Restarts={restarts}\n"
+JOB = "JobId=7 {array}JobName=hpcmp\n   JobState={state} Reason=None\n   Requeue=1 Restarts={restarts}\n"
 JOB += "   NumNodes=1 NumTasks=3 CPUs/Task=1\n   EndTime={end}\n   Command={script} run pagerank other.sbatch\n"
+OTHER = "JobId=8 ArrayJobId=7 ArrayTaskId=2\n   JobState=COMPLETING Restarts=9\n"  # shown where 7 is asked for
 STAND_INS = {
     # $HERE/job is what it shows of any job, $HERE/requeued what it was asked
-    "scontrol": 'if [ "$1" = show ]; then cat "$HERE/job"; else echo "$*" >> "$HERE/requeued"; fi',
+    "scontrol": 'if [ "$3" = --oneliner ]; then sed ":a; N; s/\\n  / /; ta; P; D" "$HERE/job"\n'
+    'elif [ "$1" = show ]; then cat "$HERE/job"; else echo "$*" >> "$HERE/requeued"; fi',
     # hpcmp itself: "$HERE/run" is what a run does; its arguments go to $HERE/ran
     "mpirun": 'if [ "$1" = --version ]; then cat "$HERE/version"; exit; fi\n'
     'echo "$*" >> "$HERE/ran"; case "$*" in *doctor*) exit;; esac; source "$HERE/run"',
@@ -39,9 +41,10 @@ def job(tmp_path):
     (tmp_path / "cores").write_text("4")
     (tmp_path / "run").write_text("exit 0")
 
-    def start(script, *args, restarts=0, state="RUNNING", end="Unknown", told=None, command=None, **environ):
+    def start(script, *args, restarts=0, state="RUNNING", end="Unknown", told=None, command=None, array="", **environ):
         command = SCRIPTS / f"{script}.sbatch" if command is None else command
-        (tmp_path / "job").write_text(JOB.format(state=state, restarts=restarts, end=end, script=command))
+        shown = JOB.format(state=state, restarts=restarts, end=end, script=command, array=array)
+        (tmp_path / "job").write_text((OTHER if array else "") + shown)
         spooled = tmp_path / "spool" / "slurm_script"  # sbatch runs a copy
         spooled.parent.mkdir(exist_ok=True)
         shutil.copy(SCRIPTS / f"{script}.sbatch", spooled)
@@ -167,7 +170,7 @@ def test_a_task_of_an_array_has_the_words_of_its_line(job, tmp_path):
     assert "has no line of options for task 3" in job(*args, SLURM_ARRAY_TASK_ID=3)[1]
     (tmp_path / "lines").write_text("--checkpoint ck\n")
     leaves(tmp_path, "step 1")
-    assert job(*args, SLURM_ARRAY_JOB_ID=7, SLURM_ARRAY_TASK_ID=1)[0] == 0
+    assert job(*args, array="ArrayJobId=7 ArrayTaskId=1 ", SLURM_ARRAY_TASK_ID=1)[0] == 0
     assert "--resume" in ran(tmp_path)[-1]
     assert (tmp_path / "requeued").read_text() == "requeue 7_1\n", "not all tasks"
 
