@@ -433,6 +433,10 @@ class Loaded:
     facts: dict
     tables: dict  # name -> {column: (n, ...) array}
 
+    def whole(self, comm, table):
+        """All rows of a table, in the order of writing, on every rank. Collective."""
+        return {name: np.concatenate(comm.allgather(column)) for name, column in self.tables[table].items()}
+
 
 def load_newest(comm, folder, say):
     """The newest good checkpoint of a folder; None without one. Collective.
