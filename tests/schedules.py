@@ -21,6 +21,8 @@ from unittest import mock
 import fake_mpi
 import numpy as np
 
+import hpcmp
+from hpcmp import agents, generate
 from hpcmp import comm as c
 from hpcmp.engine import asynchronous, checkpoints
 from hpcmp.errors import FileError, GraphError, HpcmpError, ProgramError, RemoteError, Suspended
@@ -335,7 +337,74 @@ def _new_folder(folder, step, made=snapshot._new_folder):
     return made(folder, step)
 
 
-PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping)}
+def _spread(vertex, smallest, ctx):
+    if vertex.id == ctx.fails and smallest < 5:
+        raise ValueError("too hot")
+    return min(vertex.x, smallest)
+
+
+LABELS = hpcmp.Program(
+    state={"x": "int64"},
+    init=lambda vertex, ctx: vertex.id,
+    update=_spread,
+    aggregate="min",
+    only_changed=True,
+    monotone=True,
+    params={"fails": -1},
+)
+
+
+def runs(comm, seed):
+    """A graph is built and a program run on it, in every mode; a function of one rank may fail."""
+    mode, fails = ("step", "frontier", "async")[seed % 3], 7 if seed % 4 == 0 else -1
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    try:
+        found = hpcmp.run(LABELS, graph, mode=mode, check=True, params={"fails": fails})
+    except ProgramError as error:
+        assert fails >= 0 and error.agreed and "too hot" in str(error)
+    else:
+        assert fails < 0 and not found["x"].any()
+
+
+Word = agents.MessageType("word", hops="int64")
+TALKER = agents.Agent("talker", state={"heard": "int64"})
+
+
+@TALKER.on(Word)
+def _hear(me, msg, out, ctx):
+    me.heard += msg.hops
+    if ctx.to_anybody:
+        out.send(Word, (7 * me.id + msg.hops) % 9, msg.hops + 1)
+    else:
+        out.to_neighbours(Word, msg.hops + 1)
+
+
+@TALKER.each_step
+def _talk(me, out, ctx):
+    if ctx.step == 0:
+        out.to_neighbours(Word, me.id)
+    if ctx.step == 3 and me.id == ctx.fails:
+        raise ValueError("too hot")
+
+
+def acts(comm, seed):
+    """Agents that write to neighbours or to anybody; a function of one may fail."""
+    fails, to_anybody = 7 if seed % 4 == 0 else -1, seed % 8 < 4
+    params = {"fails": fails, "to_anybody": to_anybody}
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    try:
+        found = agents.simulate(graph, [TALKER], steps=5, params=params, any_receiver=to_anybody, check=True)
+    except ProgramError as error:
+        assert fails >= 0 and error.agreed and "too hot" in str(error)
+    else:
+        assert fails < 0 and len(found.counts) == 5
+        heard = comm.allreduce(int(found["heard"].sum()))
+        assert heard == HEARD[to_anybody], heard
+
+
+HEARD = {True: 396, False: 1692}  # by all agents in five steps
+
+PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts)}
 
 
 def explore(protocol, seeds, sizes=SIZES):
