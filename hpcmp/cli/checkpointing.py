@@ -102,3 +102,8 @@ def checkpoints_of(args):
         force=args.force,
         changed_code=args.changed_code,
     )
+
+
+def costs_of(checkpoints):
+    """What checkpoints cost, in words. Local."""
+    return "{written} checkpoints, {bytes} bytes; the run waited {stall_s:.3g} s for them".format(**checkpoints)
