@@ -323,9 +323,25 @@ def keeping(comm, seed):
         assert set(found.tables["rows"]["x"]) <= {found.step}
         assert comm.allreduce(len(found.tables["rows"]["x"])) == 3 * comm.size
     assert (found is None) == (keeper.writer.n_written == 0)
+    if found is not None:
+        comm.Barrier()
+        if comm.rank == 0:
+            _damage(rng.choice(sorted(snapshot.path_of(folder, found.step).iterdir())))
+        comm.Barrier()
+        older = snapshot.load_newest(comm, folder, lambda text: None)
+        steps_left = comm.allgather(None if older is None else older.step)
+        assert steps_left == [min(snapshot.steps_in(folder))] * comm.size or steps_left == [None] * comm.size
+        assert older is None or older.step < found.step
     comm.Barrier()
     if comm.rank == 0:
         shutil.rmtree(folder)
+
+
+def _damage(path):
+    """Another bit in the middle of a file."""
+    text = bytearray(path.read_bytes())
+    text[len(text) // 2] ^= 1
+    path.write_bytes(text)
 
 
 _CLOSED: list = []  # steps whose folder cannot be made
