@@ -26,6 +26,7 @@ SOME_VAIN = 5  # after which more arrives: there is nothing to see in more of th
 MOST_VAIN = 100  # looks in a row of a rank while nothing happened anywhere
 RUBBISH = 0xE5
 ANY = -1
+_HERE = threading.local()
 
 
 class ScheduleError(AssertionError):
@@ -88,6 +89,7 @@ class World:
 
     def _rank(self, rank, main):
         rank.lock.acquire()
+        _HERE.comm = self.comms[rank.number]
         try:
             if self.failure is None:
                 rank.value = main(self.comms[rank.number])
@@ -656,6 +658,11 @@ class _Module:
 
     def __getattr__(self, name):
         return getattr(MPI, name)
+
+
+def here():
+    """The communicator of all ranks, as the one that asks sees it."""
+    return _HERE.comm
 
 
 def run(size, seed, main):

@@ -7,6 +7,7 @@ Runs N schedules (5000 without) of the protocols in turn, with other seeds every
 import argparse
 import contextlib
 import functools
+import math
 import os
 import random
 import shutil
@@ -230,23 +231,23 @@ def smallest(number, size):
 class _Slow:
     """A thread that works when it likes: what it was given is done at a look that chance chooses."""
 
-    def __init__(self, comm, is_full):
-        self.comm, self.is_full = comm, is_full
+    def __init__(self, n_threads=1, is_full=lambda: False):
+        self.is_full = is_full
 
     def submit(self, work, *args):
-        return _Later(self.comm, self.is_full(), lambda: work(*args))
+        return _Later(self.is_full(), lambda: work(*args))
 
     def shutdown(self):
         """Nothing is left."""
 
 
 class _Later(Future):
-    def __init__(self, comm, is_full, work):
+    def __init__(self, is_full, work):
         super().__init__()
-        self.comm, self.is_full, self.work = comm, is_full, work
+        self.is_full, self.work = is_full, work
 
     def done(self):
-        if not super().done() and self.comm.world.rng.random() < 0.5:
+        if not super().done() and fake_mpi.here().world.rng.random() < 0.5:
             self._do()
         return super().done()
 
@@ -295,8 +296,7 @@ def keeping(comm, seed):
     comm.Barrier()
     asked, error = checkpoints.Checkpoints(folder, on_signal=False, resume=True), None
     keeper = checkpoints.Keeper(comm, asked, {"graph": "g"})
-    keeper.writer._thread.shutdown()
-    keeper.writer._thread = _Slow(comm, lambda: (keeper.writer.step, comm.rank) in full)
+    keeper.writer._thread = _Slow(is_full=lambda: (keeper.writer.step, comm.rank) in full)
     keeper.wishes = wishes
     assert keeper.resume() is None
     x = np.full(3, -1)
@@ -420,7 +420,51 @@ def acts(comm, seed):
 
 HEARD = {True: 396, False: 1692}  # by all agents in five steps
 
-PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts)}
+
+def leaving(comm, seed):
+    """Runs that leave when one rank is told to, after any step, and go on."""
+    rng, folder = random.Random(seed), Path(tempfile.gettempdir()) / f"hpcmp-schedules-{os.getpid()}"
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    asked = hpcmp.Checkpoints(folder, rng.randrange(1, 4), resume=True, on_signal=False)
+    how = {"check": True, "checkpoints": asked, "progress": lambda text: None}
+    if comm.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    n_left = 0
+    while True:
+        leaves = (rng.randrange(comm.size), rng.randrange(1, 5)) if n_left < 3 else None
+        comm.Barrier()
+        _LEAVES[:] = [leaves]
+        comm.Barrier()
+        try:
+            if seed % 2:
+                found = hpcmp.run(LABELS, graph, **how)
+                assert found.n_steps == 5 and not found["x"].any()
+            else:
+                params = {"fails": -1, "to_anybody": True}
+                found = agents.simulate(graph, [TALKER], steps=5, params=params, any_receiver=True, **how)
+                assert comm.allreduce(int(found["heard"].sum())) == HEARD[True]
+        except Suspended as error:
+            assert error.agreed and leaves is not None
+            n_left += 1
+        else:
+            break
+    assert comm.allgather(n_left) == [n_left] * comm.size
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
+
+
+_LEAVES: list = []  # (rank, after how many of its steps)
+
+
+def _leaves(self, now):
+    self.n_asked = getattr(self, "n_asked", 0) + 1
+    return (self.comm.rank, self.n_asked) in _LEAVES
+
+
+PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts, leaving)}
+
+COSTS = {"runs": 6, "acts": 6, "leaving": 15}  # of a schedule, where one of the others is 1: fewer are run
 
 
 def explore(protocol, seeds, sizes=SIZES):
@@ -435,6 +479,8 @@ def explore(protocol, seeds, sizes=SIZES):
     with (
         mock.patch.object(asynchronous, "_rest", lambda n_idle: None),
         mock.patch.object(snapshot, "_new_folder", _new_folder),
+        mock.patch.object(snapshot, "ThreadPoolExecutor", _Slow),
+        mock.patch.object(checkpoints.Wishes, "_leaves", _leaves),
         mock.patch.object(os, "fsync", lambda descriptor: None),
     ):
         for seed in seeds:
@@ -454,13 +500,15 @@ def main():
     parser.add_argument("protocols", nargs="*", default=list(PROTOCOLS))
     parser.add_argument("--first", type=int, default=0, help="first seed")
     args = parser.parse_args()
-    begin, each = time.perf_counter(), -(-args.n // len(args.protocols))
-    for name in args.protocols:
+    begin, n_all = time.perf_counter(), 0
+    shares = {name: 1 / COSTS.get(name, 1) for name in args.protocols}
+    for name, share in shares.items():
         start = time.perf_counter()
-        explore(name, range(args.first, args.first + each))
-        sys.stdout.write(f"{name}: {each} schedules, {time.perf_counter() - start:.1f} s\n")
+        n = explore(name, range(args.first, args.first + math.ceil(args.n * share / sum(shares.values()))))
+        sys.stdout.write(f"{name}: {n} schedules, {time.perf_counter() - start:.1f} s\n")
         sys.stdout.flush()
-    sys.stdout.write(f"{each * len(args.protocols)} schedules, {time.perf_counter() - begin:.1f} s\n")
+        n_all += n
+    sys.stdout.write(f"{n_all} schedules, {time.perf_counter() - begin:.1f} s\n")
 
 
 if __name__ == "__main__":
