@@ -98,7 +98,7 @@ BROKEN = {
         "keeping",
         checkpoints.Keeper,
         "after_step",
-        ('if sums["leave"]:', "if self.wishes.of_step(step)[1]:"),
+        ('sums["leave"]', "self.wishes.of_step(step)[1]"),
     ),
     "a failed part is kept to itself": (
         "keeping",
