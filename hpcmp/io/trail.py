@@ -177,7 +177,8 @@ def cut_back(folder, head):
     folder, there = Path(folder), read_head(folder)
     n = min(len(head["steps"]["digest"]), len(there["steps"]["digest"]))
     is_same = _is_alike(there, head) and np.array_equal(there["steps"]["digest"][:n], head["steps"]["digest"][:n])
-    if not is_same or not all(segment in segments_of(there) for segment in head["segments"]):
+    listed = {tuple(segment.values()) for segment in segments_of(there)}
+    if not is_same or not all(tuple(segment[name] for name in TABLE) in listed for segment in head["segments"]):
         raise FileError(f"{folder} holds the trail of another run; name the folder of this run's trail")
     write_head(folder, head)
     kept = {segment_name(segment["first_step"], segment["rank"]) for segment in head["segments"]}

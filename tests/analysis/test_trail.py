@@ -316,6 +316,26 @@ def test_only_a_trail_is_cleared(folder):
 # ---------------------------------------------------------------- samples
 
 
+def test_a_trail_is_cut_back_to_what_an_earlier_head_told(records, folder):
+    now = files.read_head(folder)
+    early = now | {"last_step": 4, "steps": {name: a[:5] for name, a in now["steps"].items()}}
+    early["segments"] = [segment for segment in files.segments_of(now) if segment["first_step"] < 5]
+    files.write_timing(folder, *np.zeros((2, 1), np.int64), dict.fromkeys(files.PHASES, np.zeros(1)))
+    (folder / ".trail.h5.part").write_text("")
+    other = early | {"steps": early["steps"] | {"digest": early["steps"]["digest"] + np.uint64(1)}}
+    for wrong in (early | {"seed": 8}, early | {"segments": [early["segments"][0] | {"n_records": 1}]}, other):
+        with pytest.raises(FileError, match="the trail of another run"):
+            files.cut_back(folder, wrong)
+    files.cut_back(folder, early)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"trail.h5", *(trail_segment.segment_name(s["first_step"], s["rank"]) for s in early["segments"])}
+    trail = analysis.open(folder)
+    assert trail.steps == (0, 4) and trail.n == sum(r["step_sent"] < 5 for r in records)
+    files.clear(folder)
+    with pytest.raises(FileError, match="holds no trail to go on with"):
+        files.cut_back(folder, early)
+
+
 def test_a_sample_is_sound_and_nothing_is_concluded_from_what_is_missing(records, tmp_path):
     folder, kept = trails.write_sample(tmp_path / "few", records, STEPS, 0.5)
     few, every = analysis.open(folder), analysis.open(trails.write(tmp_path / "all", records, STEPS))
