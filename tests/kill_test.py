@@ -32,11 +32,11 @@ from hpcmp.errors import HpcmpError
 
 HANG_S = 60  # a job has ended so long after one of its ranks
 RANKS = (1, 2, 3)
-SCALE = 14
+SCALE = 12
 EVERY = 3  # steps between two checkpoints
 SERVICES = launching.ROOT / "examples" / "services.py"
 KINDS = {
-    "program": ["run", "pagerank", "kron.h5", "--steps", 250, "--checkpoint", "ck", "--checkpoint-every", EVERY],
+    "program": ["run", "pagerank", "kron.h5", "--steps", 300, "--checkpoint", "ck", "--checkpoint-every", EVERY],
     "training": ["train", "config.toml", "g.h5", "-o", "ck", "--set", "train.epochs=150", "--checkpoint-every", EVERY],
     "agents": [
         "simulate",
@@ -112,13 +112,12 @@ def digest_of(stdout):
     return found["digest"], found.get("trail_digest")
 
 
-def start(kind, n_ranks):
-    """A job that goes on where the last one was: the process, and the mark of its ranks. Local."""
+def start(folder, argv):
+    """A job: the process, and the mark of its ranks. Local."""
     job = uuid.uuid4().hex
-    argv = launching.command(n_ranks, "-m", "hpcmp", *kind.command, "--resume")
     process = subprocess.Popen(
         argv,
-        cwd=kind.folder,
+        cwd=folder,
         env=launching.environment({launching.JOB: job}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -141,7 +140,7 @@ def kill_one(job, rng):
 
 def once(kind, n_ranks, rng, kills):
     """Start, perhaps kill, and wait for the end; whether the run has ended. Local."""
-    process, job = start(kind, n_ranks)
+    process, job = start(kind.folder, launching.command(n_ranks, "-m", "hpcmp", *kind.command, "--resume"))
     is_killed = False
     try:
         if kills:

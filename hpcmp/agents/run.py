@@ -74,6 +74,13 @@ class Run:
         self.late = np.sort(np.concatenate([*late, np.zeros(0, np.int64)]))  # when agents with a goal come
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
+        self._acting = {}  # of each segment of blocks whose agents act: its outbox
+
+    def where(self):
+        """How far the run is, for other threads. Local."""
+        outboxes = tuple(self._acting.values())
+        at_hand = [wrong.who(self.model, self.found.steps, out.at).rstrip(",") for out in outboxes]
+        return "; ".join(at_hand) or f"step {self.found.steps}, its agents have acted"
 
     def to_the_end(self, steps, saved=None):
         """All steps, from the first or from a checkpoint on. Collective."""
@@ -170,6 +177,7 @@ class Run:
             log = self.recorder.log(s, post.n_due(blocks), step) if self.recorder else ()
             boxes[s] = post.boxes(s, blocks, step, log)
         waiting = dict(boxes)
+        self._acting = {s: out for s, (_, out) in boxes.items()}
         while waiting:
             done = []
 
@@ -185,6 +193,7 @@ class Run:
                     raise wrong.told(model, step, out.at, self.budget)
                 if is_done:
                     done.append(s)
+                    self._acting.pop(s)
 
             self.threads.run(some, [(s, s + 1) for s in waiting])
             waiting = {s: both for s, both in waiting.items() if s not in done}

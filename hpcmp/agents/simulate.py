@@ -1,5 +1,6 @@
 """Running a model of agents: what is asked of a run, checked."""
 
+from hpcmp import pulse
 from hpcmp.agents import resume
 from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
@@ -125,7 +126,8 @@ def simulate(
             replaces = checkpoints is None or checkpoints.force or not checkpoints.resume
             recorder = Recorder(model, trail, seed, float(sample), drops, earlier, replaces)
         run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops, keeper)
-        return run.to_the_end(steps, saved)
+        with pulse.telling(run.where):
+            return run.to_the_end(steps, saved)
     finally:
         if recorder is not None:
             recorder.trail.end()

@@ -7,12 +7,14 @@ need inside these functions, so that ``--help`` is quick.
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 
 from hpcmp import __version__
 from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError, RankLost, Suspended
 
+WATCHED = ("generate", "convert", "partition", "run", "train", "simulate", "infer", "bench")
 VERBS = (
     "doctor",
     "generate",
@@ -28,6 +30,10 @@ VERBS = (
     "export",
     "trace",
     "bench",
+)
+WATCHDOG = (
+    "end the job, exit code 86, once no rank has got on for so long; tell where each rank is and whom it waits for "
+    "(default: never)"
 )
 
 
@@ -74,7 +80,7 @@ def make_parser():
         prog="hpcmp",
         description="Message passing on graphs across MPI ranks. Every verb works alone and under `mpirun -n P`.",
         epilog="Exit codes: 0 done, 2 a mistake in input or arguments, 3 diff found a difference, 85 left after a checkpoint "
-        "and wants to be started again, 1 a fault of hpcmp.",
+        "and wants to be started again, 86 ended by --watchdog, 1 a fault of hpcmp.",
     )
     parser.add_argument("--version", action="version", version=f"hpcmp {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -88,7 +94,15 @@ def make_parser():
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(added)
+        for parser_of_verb in _innermost(added) if name in WATCHED else ():
+            parser_of_verb.add_argument("--watchdog", type=float, metavar="SECONDS", help=WATCHDOG)
     return parser
+
+
+def _innermost(parser):
+    """The parsers of a verb's kinds, or its own."""
+    kinds = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return kinds[0].values() if kinds else [parser]
 
 
 def _on_all_ranks(verb, args):
@@ -108,7 +122,8 @@ def _on_all_ranks(verb, args):
                         refuse_singleton_trap(comm)
                     if getattr(args, "survive", False):
                         checkpointing.check_survive(comm, args)
-                return verb.run(comm, args)
+                with _watched(comm, getattr(args, "watchdog", None)):
+                    return verb.run(comm, args)
         except RankLost as error:
             if not getattr(args, "survive", False):
                 abort(comm, error)
@@ -117,6 +132,14 @@ def _on_all_ranks(verb, args):
             if comm.rank == 0:
                 _complain(error)
             return error.exit_code
+
+
+def _watched(comm, seconds):
+    if seconds is None:
+        return contextlib.nullcontext()
+    from hpcmp.watchdog import Watchdog
+
+    return Watchdog(comm, seconds)
 
 
 def _on_rank_0(verb, args):

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together
 from hpcmp.errors import FileError, HpcmpError
 from hpcmp.io import h5
@@ -184,7 +185,8 @@ class Reader:
         start = (plan[0] or 0) + first * (rows.nbytes // max(len(rows), 1))
         for at in range(0, len(flat), n_once):
             piece = flat[at : at + n_once]
-            self.handle.Read_at(start + at, piece, self.status)
+            with pulse.slow():
+                self.handle.Read_at(start + at, piece, self.status)
             if self.status.Get_count(MPI.BYTE) != len(piece):
                 raise FileError(f"{self.path} ends within a dataset; it is truncated")
 
@@ -228,9 +230,9 @@ def _write_slabs(comm, part, path, slabs, offsets):
         row_bytes = _bytes_of(slab) // max(slab.n_rows, 1)
         start = offsets[name] + slab.first * row_bytes
         for at, piece in _pieces(comm, slab.rows, row_bytes):
-            with failed:  # a rank that fails stays with the others to the last piece
+            with failed, pulse.slow():  # a rank that fails stays with the others to the last piece
                 handle.Write_at_all(start + at, piece)
-    with failed:
+    with failed, pulse.slow():
         handle.Close()
     failed.raise_together()
 
@@ -279,7 +281,7 @@ def _complete(part, path, finish):
     with h5py.File(part, "r+") as handle:
         if finish is not None:
             finish(handle)
-    with open(part, "rb") as handle:
+    with open(part, "rb") as handle, pulse.slow():
         os.fsync(handle.fileno())
     os.replace(part, path)
 

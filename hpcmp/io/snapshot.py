@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcmp import __version__
+from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, raise_together
 from hpcmp.errors import FileError, FormatError
 
@@ -123,7 +123,8 @@ class Writer:
         """
         step, self.step, error, crc = self.step, None, None, None
         try:
-            crc = self._written.result()
+            with pulse.slow():
+                crc = self._written.result()
         except OSError as caught:
             error = FileError(f"{path_of(self.folder, step)} cannot be written: {caught.strerror or caught}")
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
@@ -343,6 +344,7 @@ def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
         block = view[(at - first) * row_bytes : (min(at + once, last) - first) * row_bytes]
         if file.readinto(block) != len(block):
             raise FormatError(f"{what} ends before its last row; the checkpoint is truncated")
+        pulse.beat()
         if zlib.crc32(block) != crc[at // once]:
             raise FormatError(f"{what}, rows {at} to {min(at + once, n) - 1} are not what was written; it is damaged")
     return rows[lo - first : hi - first]

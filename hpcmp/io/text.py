@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together, together
 from hpcmp.errors import FileError, FormatError, InputError
 
@@ -141,6 +142,7 @@ def _sha256(file):
     digest = hashlib.sha256()
     while piece := file.read(BLOCK_BYTES):
         digest.update(piece)
+        pulse.beat()
     return digest.hexdigest()
 
 
@@ -174,6 +176,7 @@ def _plain_blocks(path, n_bytes, rank, size, block_bytes):
         n_read = 0
         while more := file.readinto(memoryview(text)[n_read:]):  # the system reads at most 2 GB at once
             n_read += more
+            pulse.beat()
     if n_read != len(text):
         raise FileError(f"{path} became shorter while it was read")
     view, blocks, n_lines, at = np.frombuffer(text, np.uint8), [], 0, 0
@@ -185,6 +188,7 @@ def _plain_blocks(path, n_bytes, rank, size, block_bytes):
         blocks.append(Block(_unmarked(view[at:end], lo + at), lo + at, n_lines))
         n_lines += text.count(b"\n", at, end)
         at = end
+        pulse.beat()
     return blocks, n_lines
 
 
@@ -245,6 +249,7 @@ def _keep(path, stream, block_bytes, offset, is_mine):
             blocks.append(Block(_unmarked(np.frombuffer(data, np.uint8), offset), offset, n_lines))
         n_lines += data.count(b"\n")
         offset += len(data)
+        pulse.beat()
     return blocks, n_lines, offset
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io import h5
 
@@ -375,7 +376,7 @@ def write_file(path, kind, attrs, data):
             h5.set_attributes(handle, {"format": kind, "version": h5.version_of(kind), **attrs})
             for name, a in data.items():
                 handle.create_dataset(name, data=a)
-        with open(part, "rb+") as file:
+        with open(part, "rb+") as file, pulse.slow():
             os.fsync(file.fileno())
         os.replace(part, path)
         holder = os.open(path.parent, os.O_RDONLY)
