@@ -80,7 +80,8 @@ prepare() {
     read -ra flags <<<"$(binding "$launcher") ${HPCMP_LAUNCH_FLAGS:-}"
     LAUNCH+=("${flags[@]}")
 
-    echo "job $JOB, start $((RESTARTS + 1)): $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $THREADS threads each, by ${LAUNCH[*]}" >&2
+    echo "job $JOB, start $((RESTARTS + 1)): $SLURM_NTASKS ranks on $SLURM_JOB_NODELIST, $THREADS threads each," \
+        "by ${LAUNCH[*]}" >&2
     spread_kernels
     # What doctor finds is for the reader; what cannot work, hpcmp refuses itself.
     if [ "${HPCMP_DOCTOR:-yes}" != no ]; then

@@ -109,7 +109,7 @@ class Run:
                 said = time.perf_counter()
                 self.progress(f"step {step}: {totals['sent']} messages sent, {totals['in_flight']} on their way")
             if self.keeper:
-                self.keeper.after_step(step + 1, totals, lambda: resume.take(self))
+                self.keeper.after_step(step + 1, totals, lambda: resume.take(self), is_last=step + 1 == steps)
         costs = self.keeper.finish() if self.keeper else None
         if self.recorder:
             found.step_digests, found.trail_digest = self.recorder.finish(self.post)

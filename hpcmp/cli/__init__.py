@@ -107,31 +107,46 @@ def _innermost(parser):
 
 def _on_all_ranks(verb, args):
     from hpcmp.cli import checkpointing
-    from hpcmp.comm import abort, ends_all_ranks, refuse_singleton_trap, together, world
+    from hpcmp.comm import abort, world
 
     try:
-        comm = world()
+        comm = first = world()
     except (ImportError, RuntimeError) as error:
         _complain(f"no MPI library was found ({error}); install one, for example: pip install 'hpcmp[mpich]'")
         return EXIT_USER
     while True:
         try:
-            with ends_all_ranks(comm):
-                with together(comm):
-                    if args.verb != "doctor":  # it explains the trap instead
-                        refuse_singleton_trap(comm)
-                    if getattr(args, "survive", False):
-                        checkpointing.check_survive(comm, args)
-                with _watched(comm, getattr(args, "watchdog", None)):
-                    return verb.run(comm, args)
+            code = _run_verb(comm, verb, args)
+            break
         except RankLost as error:
             if not getattr(args, "survive", False):
                 abort(comm, error)
             comm = checkpointing.without_the_dead(comm, args)
-        except HpcmpError as error:
-            if comm.rank == 0:
-                _complain(error)
-            return error.exit_code
+    if comm is not first:
+        checkpointing.leave_without_the_dead(comm, code or EXIT_DONE)
+    return code
+
+
+def _run_verb(comm, verb, args):
+    """The exit code of a verb on the ranks that there are. Collective."""
+    from hpcmp.cli import checkpointing
+    from hpcmp.comm import ends_all_ranks, refuse_singleton_trap, together
+
+    try:
+        with ends_all_ranks(comm):
+            with together(comm):
+                if args.verb != "doctor":  # it explains the trap instead
+                    refuse_singleton_trap(comm)
+                if getattr(args, "survive", False):
+                    checkpointing.check_survive(comm, args)
+            with _watched(comm, getattr(args, "watchdog", None)):
+                return verb.run(comm, args)
+    except RankLost:
+        raise
+    except HpcmpError as error:
+        if comm.rank == 0:
+            _complain(error)
+        return error.exit_code
 
 
 def _watched(comm, seconds):

@@ -263,7 +263,10 @@ class Keeper:
             return None
         found = snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
-            self.say(f"no checkpoint in {folder} can be used; the run begins anew")
+            is_bad = self.comm.rank == 0 and bool(snapshot.steps_in(folder))
+            self.say(
+                f"no checkpoint in {folder} {'can be used; the run begins anew' if is_bad else 'yet; the run begins'}"
+            )
             return None
         raise_together(self.comm, self._unlike(found.facts["identity"]))
         self.resumed_from = found.step
@@ -291,7 +294,7 @@ class Keeper:
         is_written = self.writer.step is not None and self.writer.is_written
         return dict(zip(WISHES, (write, leave, int(is_written)), strict=True))
 
-    def after_step(self, step, sums, take):
+    def after_step(self, step, sums, take, is_last=False):
         """Do what the sums of all ranks' wishes say. Collective.
 
         Parameters
@@ -301,6 +304,8 @@ class Keeper:
         take : callable () -> (facts, tables)
             The state of the run; arrays that can be written are copied. What
             it raises ends the run. Collective.
+        is_last : bool
+            The run ends now, and need not leave.
 
         Raises
         ------
@@ -311,7 +316,7 @@ class Keeper:
         """
         if self.writer.step is not None and sums["written"] == self.comm.size:
             self._commit()
-        if sums["leave"]:
+        if sums["leave"] and not is_last:
             self._leave(step, take)
         if sums["write"] and self.writer.step is not None and self.wishes.every is not None:
             self._commit()  # after so many steps means all of them

@@ -88,7 +88,7 @@ class Loop:
                 self.converged = True
                 return
             if self.keeper is not None:
-                self.keeper.after_step(self.step, counts, lambda: resume.take(self))
+                self.keeper.after_step(self.step, counts, lambda: resume.take(self), is_last=self.step == n_steps)
         self.converged = only_changed and counts["changed"] == 0 and not counts["waiting"]
 
     def where(self):
