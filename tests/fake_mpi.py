@@ -22,9 +22,11 @@ import numpy as np
 from mpi4py import MPI
 
 MOST_TURNS = 100_000  # of a schedule that ends
-MOST_VAIN = 300  # looks in a row of a rank while nothing happened anywhere
+SOME_VAIN = 5  # after which more arrives: there is nothing to see in more of them
+MOST_VAIN = 100  # looks in a row of a rank while nothing happened anywhere
 RUBBISH = 0xE5
 ANY = -1
+_HERE = threading.local()
 
 
 class ScheduleError(AssertionError):
@@ -43,11 +45,11 @@ class World:
         draw = self.rng.choice
         self.weights = [draw((1, 1, 4, 30)) for _ in range(size)]  # how often a rank has its turn
         self.stays = draw((0.0, 0.5, 0.95))  # chance that the rank at hand goes on
-        self.arrives = draw((0.02, 0.3, 1.0))  # chance that something arrives before a turn
+        self.arrives = draw((0.02, 0.3, 0.9))  # chance that something arrives before a turn
         self.eager = draw((0.0, 0.5, 1.0))  # chance that a send need not wait for its receiver
         self.leaves = draw((0.0, 1.0))  # chance that a rank leaves a collective as soon as it may
         self.ranks = [_Rank(r) for r in range(size)]
-        self.on_its_way = {}  # channel -> events, in order
+        self.on_its_way, self.speeds = {}, {}  # channel -> events, in order; how soon one of them arrives
         self.n_events = 0  # that changed anything, so far
         self.n_turns = 0
         self.failure = None
@@ -87,6 +89,7 @@ class World:
 
     def _rank(self, rank, main):
         rank.lock.acquire()
+        _HERE.comm = self.comms[rank.number]
         try:
             if self.failure is None:
                 rank.value = main(self.comms[rank.number])
@@ -128,10 +131,9 @@ class World:
         self.n_turns += 1
         if self.n_turns > MOST_TURNS:
             self.fail(f"not at its end after {MOST_TURNS} turns", current)
-        while self.on_its_way and rng.random() < self.arrives:
+        is_vain = current is not None and current.n_vain > SOME_VAIN
+        while self.on_its_way and rng.random() < (0.5 if is_vain else self.arrives):
             self._arrive()
-            if self.arrives == 1.0:
-                break
         while True:
             ready = [r for r in self.ranks if r.is_alive and (r.condition is None or r.condition())]
             hopeless = [r for r in ready if r.n_vain > MOST_VAIN and r.seen == self.n_events]
@@ -139,13 +141,16 @@ class World:
                 break
             if not self.on_its_way:
                 self.fail("no rank can go on", current)
-            self._arrive()
+            self._arrive(must=True)
         if current in ready and current not in hopeless and rng.random() < self.stays:
             return current
         return rng.choices(ready, [self.weights[r.number] for r in ready])[0]
 
-    def _arrive(self):
+    def _arrive(self, must=False):
+        """Let something arrive that is on its way, if it is not too slow."""
         channel = self.rng.choice(list(self.on_its_way))
+        if not must and self.rng.random() >= self.speeds.get(channel, 1.0):
+            return
         events = self.on_its_way[channel]
         events.popleft()()
         if not events:
@@ -233,7 +238,10 @@ class _Letter:
         self.n_bytes = len(self.content if is_eager else read())
         world.posted.append(self)
         comm.shared.letters[dest].append(self)
-        world.send_off((comm.shared.number, comm.rank, dest, tag), self._arrive)
+        way = (comm.shared.number, comm.rank, dest, tag)
+        if way not in world.speeds:
+            world.speeds[way] = world.rng.choice((1.0, 1.0, 0.02))
+        world.send_off(way, self._arrive)
         world.n_events += 1
         self.world, self.comm = world, comm
 
@@ -312,8 +320,9 @@ class Request:
         return self._is_done()
 
     def Free(self):
-        if self.op is not None and self.comm.world.failure is None:
-            self.comm.world.fail("an active request is freed")
+        world = self.comm.world
+        if self.op is not None and world.failure is None and any(r.is_alive for r in world.ranks):
+            world.fail("an active request is freed")
 
     @staticmethod
     def Startall(requests):
@@ -649,6 +658,11 @@ class _Module:
 
     def __getattr__(self, name):
         return getattr(MPI, name)
+
+
+def here():
+    """The communicator of all ranks, as the one that asks sees it."""
+    return _HERE.comm
 
 
 def run(size, seed, main):

@@ -7,6 +7,7 @@ Runs N schedules (5000 without) of the protocols in turn, with other seeds every
 import argparse
 import contextlib
 import functools
+import math
 import os
 import random
 import shutil
@@ -21,6 +22,8 @@ from unittest import mock
 import fake_mpi
 import numpy as np
 
+import hpcmp
+from hpcmp import agents, generate
 from hpcmp import comm as c
 from hpcmp.engine import asynchronous, checkpoints
 from hpcmp.errors import FileError, GraphError, HpcmpError, ProgramError, RemoteError, Suspended
@@ -39,9 +42,12 @@ def plan(number, size):
     """A small graph on some ranks: (edges, bounds of owned rows, ghosts of each rank)."""
     rng = random.Random(number)
     n = rng.randrange(size, 4 * size)
-    edges = {
-        (a, b) for _ in range(rng.randrange(1, 3 * n)) for a, b in [(rng.randrange(n), rng.randrange(n))] if a != b
-    }
+    if number % 2:  # a long way over all ranks
+        path = rng.sample(range(n), n)
+        edges = set(zip(path, path[1:], strict=False))
+    else:
+        ends = [(rng.randrange(n), rng.randrange(n)) for _ in range(rng.randrange(1, 3 * n))]
+        edges = {(a, b) for a, b in ends if a != b}
     edges = sorted(edges | {(b, a) for a, b in edges})
     bounds = np.array([0, *sorted(rng.randrange(n + 1) for _ in range(size - 1)), n], np.int64)
     ghosts = []
@@ -225,23 +231,23 @@ def smallest(number, size):
 class _Slow:
     """A thread that works when it likes: what it was given is done at a look that chance chooses."""
 
-    def __init__(self, comm, is_full):
-        self.comm, self.is_full = comm, is_full
+    def __init__(self, n_threads=1, is_full=lambda: False):
+        self.is_full = is_full
 
     def submit(self, work, *args):
-        return _Later(self.comm, self.is_full(), lambda: work(*args))
+        return _Later(self.is_full(), lambda: work(*args))
 
     def shutdown(self):
         """Nothing is left."""
 
 
 class _Later(Future):
-    def __init__(self, comm, is_full, work):
+    def __init__(self, is_full, work):
         super().__init__()
-        self.comm, self.is_full, self.work = comm, is_full, work
+        self.is_full, self.work = is_full, work
 
     def done(self):
-        if not super().done() and self.comm.world.rng.random() < 0.5:
+        if not super().done() and fake_mpi.here().world.rng.random() < 0.5:
             self._do()
         return super().done()
 
@@ -290,8 +296,7 @@ def keeping(comm, seed):
     comm.Barrier()
     asked, error = checkpoints.Checkpoints(folder, on_signal=False, resume=True), None
     keeper = checkpoints.Keeper(comm, asked, {"graph": "g"})
-    keeper.writer._thread.shutdown()
-    keeper.writer._thread = _Slow(comm, lambda: (keeper.writer.step, comm.rank) in full)
+    keeper.writer._thread = _Slow(is_full=lambda: (keeper.writer.step, comm.rank) in full)
     keeper.wishes = wishes
     assert keeper.resume() is None
     x = np.full(3, -1)
@@ -318,9 +323,25 @@ def keeping(comm, seed):
         assert set(found.tables["rows"]["x"]) <= {found.step}
         assert comm.allreduce(len(found.tables["rows"]["x"])) == 3 * comm.size
     assert (found is None) == (keeper.writer.n_written == 0)
+    if found is not None:
+        comm.Barrier()
+        if comm.rank == 0:
+            _damage(rng.choice(sorted(snapshot.path_of(folder, found.step).iterdir())))
+        comm.Barrier()
+        older = snapshot.load_newest(comm, folder, lambda text: None)
+        steps_left = comm.allgather(None if older is None else older.step)
+        assert steps_left == [min(snapshot.steps_in(folder))] * comm.size or steps_left == [None] * comm.size
+        assert older is None or older.step < found.step
     comm.Barrier()
     if comm.rank == 0:
         shutil.rmtree(folder)
+
+
+def _damage(path):
+    """Another bit in the middle of a file."""
+    text = bytearray(path.read_bytes())
+    text[len(text) // 2] ^= 1
+    path.write_bytes(text)
 
 
 _CLOSED: list = []  # steps whose folder cannot be made
@@ -332,7 +353,118 @@ def _new_folder(folder, step, made=snapshot._new_folder):
     return made(folder, step)
 
 
-PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping)}
+def _spread(vertex, smallest, ctx):
+    if vertex.id == ctx.fails and smallest < 5:
+        raise ValueError("too hot")
+    return min(vertex.x, smallest)
+
+
+LABELS = hpcmp.Program(
+    state={"x": "int64"},
+    init=lambda vertex, ctx: vertex.id,
+    update=_spread,
+    aggregate="min",
+    only_changed=True,
+    monotone=True,
+    params={"fails": -1},
+)
+
+
+def runs(comm, seed):
+    """A graph is built and a program run on it, in every mode; a function of one rank may fail."""
+    mode, fails = ("step", "frontier", "async")[seed % 3], 7 if seed % 4 == 0 else -1
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    try:
+        found = hpcmp.run(LABELS, graph, mode=mode, check=True, params={"fails": fails})
+    except ProgramError as error:
+        assert fails >= 0 and error.agreed and "too hot" in str(error)
+    else:
+        assert fails < 0 and not found["x"].any()
+
+
+Word = agents.MessageType("word", hops="int64")
+TALKER = agents.Agent("talker", state={"heard": "int64"})
+
+
+@TALKER.on(Word)
+def _hear(me, msg, out, ctx):
+    me.heard += msg.hops
+    if ctx.to_anybody:
+        out.send(Word, (7 * me.id + msg.hops) % 9, msg.hops + 1)
+    else:
+        out.to_neighbours(Word, msg.hops + 1)
+
+
+@TALKER.each_step
+def _talk(me, out, ctx):
+    if ctx.step == 0:
+        out.to_neighbours(Word, me.id)
+    if ctx.step == 3 and me.id == ctx.fails:
+        raise ValueError("too hot")
+
+
+def acts(comm, seed):
+    """Agents that write to neighbours or to anybody; a function of one may fail."""
+    fails, to_anybody = 7 if seed % 4 == 0 else -1, seed % 8 < 4
+    params = {"fails": fails, "to_anybody": to_anybody}
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    try:
+        found = agents.simulate(graph, [TALKER], steps=5, params=params, any_receiver=to_anybody, check=True)
+    except ProgramError as error:
+        assert fails >= 0 and error.agreed and "too hot" in str(error)
+    else:
+        assert fails < 0 and len(found.counts) == 5
+        heard = comm.allreduce(int(found["heard"].sum()))
+        assert heard == HEARD[to_anybody], heard
+
+
+HEARD = {True: 396, False: 1692}  # by all agents in five steps
+
+
+def leaving(comm, seed):
+    """Runs that leave when one rank is told to, after any step, and go on."""
+    rng, folder = random.Random(seed), Path(tempfile.gettempdir()) / f"hpcmp-schedules-{os.getpid()}"
+    graph, _ = hpcmp.build_graph(comm, generate.ring(comm, 9), n_parts=5)
+    asked = hpcmp.Checkpoints(folder, rng.randrange(1, 4), resume=True, on_signal=False)
+    how = {"check": True, "checkpoints": asked, "progress": lambda text: None}
+    if comm.rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    n_left = 0
+    while True:
+        leaves = (rng.randrange(comm.size), rng.randrange(1, 5)) if n_left < 3 else None
+        comm.Barrier()
+        _LEAVES[:] = [leaves]
+        comm.Barrier()
+        try:
+            if seed % 2:
+                found = hpcmp.run(LABELS, graph, **how)
+                assert found.n_steps == 5 and not found["x"].any()
+            else:
+                params = {"fails": -1, "to_anybody": True}
+                found = agents.simulate(graph, [TALKER], steps=5, params=params, any_receiver=True, **how)
+                assert comm.allreduce(int(found["heard"].sum())) == HEARD[True]
+        except Suspended as error:
+            assert error.agreed and leaves is not None
+            n_left += 1
+        else:
+            break
+    assert comm.allgather(n_left) == [n_left] * comm.size
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
+
+
+_LEAVES: list = []  # (rank, after how many of its steps)
+
+
+def _leaves(self, now):
+    self.n_asked = getattr(self, "n_asked", 0) + 1
+    return (self.comm.rank, self.n_asked) in _LEAVES
+
+
+PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts, leaving)}
+
+COSTS = {"runs": 6, "acts": 6, "leaving": 15}  # of a schedule, where one of the others is 1: fewer are run
 
 
 def explore(protocol, seeds, sizes=SIZES):
@@ -347,6 +479,8 @@ def explore(protocol, seeds, sizes=SIZES):
     with (
         mock.patch.object(asynchronous, "_rest", lambda n_idle: None),
         mock.patch.object(snapshot, "_new_folder", _new_folder),
+        mock.patch.object(snapshot, "ThreadPoolExecutor", _Slow),
+        mock.patch.object(checkpoints.Wishes, "_leaves", _leaves),
         mock.patch.object(os, "fsync", lambda descriptor: None),
     ):
         for seed in seeds:
@@ -366,13 +500,15 @@ def main():
     parser.add_argument("protocols", nargs="*", default=list(PROTOCOLS))
     parser.add_argument("--first", type=int, default=0, help="first seed")
     args = parser.parse_args()
-    begin, each = time.perf_counter(), -(-args.n // len(args.protocols))
-    for name in args.protocols:
+    begin, n_all = time.perf_counter(), 0
+    shares = {name: 1 / COSTS.get(name, 1) for name in args.protocols}
+    for name, share in shares.items():
         start = time.perf_counter()
-        explore(name, range(args.first, args.first + each))
-        sys.stdout.write(f"{name}: {each} schedules, {time.perf_counter() - start:.1f} s\n")
+        n = explore(name, range(args.first, args.first + math.ceil(args.n * share / sum(shares.values()))))
+        sys.stdout.write(f"{name}: {n} schedules, {time.perf_counter() - start:.1f} s\n")
         sys.stdout.flush()
-    sys.stdout.write(f"{each * len(args.protocols)} schedules, {time.perf_counter() - begin:.1f} s\n")
+        n_all += n
+    sys.stdout.write(f"{n_all} schedules, {time.perf_counter() - begin:.1f} s\n")
 
 
 if __name__ == "__main__":

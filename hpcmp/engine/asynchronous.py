@@ -53,11 +53,12 @@ class AsyncLoop(Loop):
     n_rounds = 0
     _mail, _n_idle = None, 0  # looks in a row that found neither work nor messages
 
-    def run(self, n_rounds):
+    def run(self, n_rounds, saved=None):
         """Work until no rank has work and no message is on its way. Collective.
 
         A rank that goes over its rows more than n_rounds times ends the run
         with an error; None: as often as it takes, a contraction `MAX_ROUNDS`.
+        ``saved`` is always None: there are no steps to be checkpointed between.
         """
         error = why_not(self.program, self.bound)
         raise_together(self.comm, ProgramError(f"mode async: {error}") if error else None)
