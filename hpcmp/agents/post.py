@@ -10,7 +10,7 @@ from hpcmp.agents.near import neighbour_lists
 from hpcmp.comm import MAX_COUNT, alltoallv, owner_of, raise_together, together
 from hpcmp.dtypes import LID
 from hpcmp.errors import HpcmpError, MemoryLimitError, ProgramError
-from hpcmp.io.room import free_bytes, shown
+from hpcmp.io.free import free_bytes, shown
 from hpcmp.kernels import chunks, inbox, outbox, places, recording
 from hpcmp.kernels.records import WORD, payload_word
 from hpcmp.memory import Pool

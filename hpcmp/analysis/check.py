@@ -87,7 +87,7 @@ def vertex_parts(graph, fields):
     with h5.opened(graph.path, h5.GRAPH) as handle:
         columns = [graph._dataset(handle, f"{h5.VERTICES}/{name}") for name in names]
         for lo, hi in blocks(graph.n_vertices):
-            yield [column[lo:hi] for column in columns]
+            yield [h5.read(column, graph.path, lo, hi) for column in columns]
 
 
 def edge_parts(graph, fields):

@@ -19,6 +19,7 @@ VERBS = (
     "convert",
     "partition",
     "info",
+    "check",
     "run",
     "train",
     "simulate",
@@ -162,5 +163,7 @@ def _say_error(error):
 
 
 def _complain(error):
-    sys.stderr.write(f"hpcmp: error: {error}\n")
+    from hpcmp.cli.output import printable
+
+    sys.stderr.write(f"hpcmp: error: {printable(str(error))}\n")
     sys.stderr.flush()

@@ -18,7 +18,7 @@ def read_config(path, settings=()):
     with open(path, "rb") as file:
         try:
             tables = _toml().load(file)
-        except ValueError as error:  # its syntax, or bytes that are no UTF-8
+        except (ValueError, RecursionError) as error:  # its syntax, or bytes that are no UTF-8
             raise ProgramError(f"{path} is no TOML: {error}") from error
     try:
         config.from_tables(tables)

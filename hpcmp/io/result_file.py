@@ -123,13 +123,13 @@ def read_head(handle, path):
     if has_names:
         h5.dataset(handle, h5.NAME, path=path, ndim=1, kinds="S", rows=n)
     fields = {}
-    for name in handle:
+    for name in h5.names_of(handle, path):
         if name not in (h5.ID, h5.NAME, h5.STEPS, h5.RANKS):
             found = h5.dataset(handle, name, path=path, ndim=(1, 2), kinds="biuf")
-            if not h5py.h5ds.is_scale(found.id):  # numbers of channels
+            if not h5.is_scale(found, path):  # numbers of channels
                 fields[name] = _shape_of(h5.dataset(handle, name, path=path, rows=n))
     return {
-        "attrs": h5.attributes(handle),
+        "attrs": h5.attributes(handle, path),
         "n_vertices": n,
         "has_names": has_names,
         "fields": fields,
@@ -146,7 +146,7 @@ def read_head(handle, path):
 def _table_head(handle, name, path):
     """Columns of a table, which are all as long as its dimension: name -> (shape, dtype)."""
     columns = {}
-    for column in h5.group(handle, name, path=path):
+    for column in h5.names_of(h5.group(handle, name, path=path), path):
         columns[column] = _shape_of(h5.dataset(handle, f"{name}/{column}", path=path, ndim=1, kinds="biufS"))
     n_rows = {shape[0] for shape, _ in columns.values()}
     if len(n_rows) > 1:

@@ -17,6 +17,7 @@ from hpcmp.comm import collective, raise_together, together
 from hpcmp.errors import FileError
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
+from hpcmp.io.whole_file import parts_of
 from hpcmp.nn import checkpoint, models, room
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import SGD, Adam
@@ -293,8 +294,8 @@ def _prepare(folder, resume, force):
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
-    for path in folder.glob(".*.h5.*.part"):  # what a killed run left
-        path.unlink()
+    for path in parts_of(folder, "*.h5"):
+        path.unlink(missing_ok=True)
 
 
 def find_checkpoint(run, seed=None):

@@ -136,7 +136,7 @@ def _check_endpoints(name, columns):
     for end in ("src", "dst"):
         if end not in columns:
             raise InputError(
-                f"the columns of {name} are {', '.join(columns)}, none of them is {end}; name the columns, "
+                f"the columns of {name} are {c.listed(columns)}, none of them is {end}; name the columns, "
                 "such as columns='src,dst,weight'"
             )
 
