@@ -30,6 +30,7 @@ ID, ORDER, NAME = "id", "order", "name"
 VERTICES, EDGES, PARTS, RELATIONS = "vertices", "in_edges", "parts", "relations"
 STEPS, RANKS = "steps", "ranks"
 CATEGORIES = "categories"  # attribute of a vertex field: the texts its codes stand for
+HDF5_MARK = b"\x89HDF\r\n\x1a\n"
 MAX_PACKING = 1032  # deflate makes data at most so much smaller (zlib's technical notes), lzf less
 PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 FILTERS = {*PACKING, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # those that h5py has in itself
@@ -64,10 +65,19 @@ def opened(path, expect=None):
     try:
         handle = h5py.File(path, "r")
     except DAMAGE as error:
-        raise FormatError(f"{path} is not an HDF5 file that can be read ({_first_line(error)})") from error
+        raise FormatError(
+            f"{path} is not an HDF5 file that can be read ({_first_line(error)}){_hint(path, expect)}"
+        ) from error
     with reading(path), handle:
         _check_format(handle, path, (expect,) if isinstance(expect, str) else expect or FORMATS)
         yield handle
+
+
+def _hint(path, expect):
+    with open(path, "rb") as file:
+        is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
+    may_be_graph = expect is None or GRAPH in expect
+    return "; hpcmp convert makes a graph file of a text" if may_be_graph and not is_hdf5 else ""
 
 
 @contextlib.contextmanager

@@ -1,11 +1,16 @@
 """Files that appear when they are whole: no link followed, the umask kept, nothing left of those that fail."""
 
+import contextlib
 import os
+import socket
 import stat
+from pathlib import Path
 
 import pytest
 import samples
 
+import hpcmp
+from hpcmp import analysis
 from hpcmp.errors import FileError
 from hpcmp.io import h5, whole_file
 from hpcmp.io.parallel import write_text
@@ -72,6 +77,32 @@ def test_what_fails_leaves_the_file_before_and_no_part(tmp_path):
         out.write(b"new")
         raise KeyError
     assert (tmp_path / "out").read_text() == "old" and os.listdir(tmp_path) == ["out"]
+
+
+def listening():
+    """Inodes of sockets of this process that wait for others to connect: set."""
+    own = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/self/fd/{fd}"))
+    found = set()
+    for name, state, column, inode in (("tcp", "0A", 3, 9), ("tcp6", "0A", 3, 9), ("unix", "00010000", 3, 6)):
+        lines = Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]
+        found |= {f"socket:[{line.split()[inode]}]" for line in lines if line.split()[column] == state}
+    return own & found
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="the system does not tell of sockets")
+def test_nothing_listens_on_a_socket(tmp_path):
+    before = listening()  # of MPI
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert len(listening() - before) == 1, "it would be seen"
+    samples.write_run(tmp_path / "a.h5")
+    analysis.open(tmp_path / "a.h5").verify_digest()
+    hpcmp.open_graph(samples._comm(), samples.write_graph(tmp_path / "g.h5"))
+    assert listening() <= before
 
 
 FULL = (
