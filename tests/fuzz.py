@@ -672,7 +672,7 @@ def main():
         print(f"{name:14}" + "".join(f"{counts[name, outcome]:9}" for outcome in outcomes))
     print(f"{'all':14}" + "".join(f"{sum(v for k, v in counts.items() if k[1] == o):9}" for o in outcomes))
     for number, name, outcome, text in sorted(wrong):
-        print(f"case {number} ({name}) {outcome}: {text}")
+        print(f"case {number} ({name}) {outcome}: {text[:300]}")
     sys.exit(1 if wrong else 0)
 
 

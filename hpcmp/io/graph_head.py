@@ -84,6 +84,8 @@ def read_head(handle, path, vertex_fields=None, edge_fields=None):
 def _categories(found, path):
     """The texts that the codes of a field stand for: tuple of str."""
     texts = h5.json_attribute(found, h5.CATEGORIES, list, path=path)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise FormatError(f"{path}: {found.name} has categories but no codes for them; the file is damaged")
     if not all(isinstance(text, str) for text in texts):
         raise FormatError(f"{path}: the categories of {found.name} are not all texts; the file is damaged")
     return tuple(texts)

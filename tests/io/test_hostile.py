@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import samples
 import trails
+from building import agreed_error
 from reading import put
 
+import hpcmp
 from hpcmp import analysis
 from hpcmp.errors import FormatError, HpcmpError, InputError, MemoryLimitError
 from hpcmp.io import free, h5
@@ -239,6 +241,17 @@ def test_parts_that_wrap_are_refused(tmp_path):
     path = samples.changed(samples.write_graph(tmp_path / "a.h5"), tmp_path / "b.h5", change)
     with pytest.raises(FormatError, match="parts/start must rise"):
         analysis.open(path)
+
+
+def test_codes_outside_of_their_categories_are_refused_on_every_rank(comm, shared_tmp):
+    if comm.rank == 0:
+        path = samples.write_graph(shared_tmp / "a.h5", samples.named_graph())
+        samples.changed(path, shared_tmp / "b.h5", lambda f: f["vertices/role"].__setitem__(2, 2))
+        samples.changed(path, shared_tmp / "c.h5", lambda f: f["vertices/role"].__setitem__(2, -1))
+    comm.Barrier()
+    says = agreed_error(comm, FormatError, lambda: hpcmp.open_graph(comm, shared_tmp / "b.h5"))
+    assert "vertices/role[2] = 2 is outside [-1, 2)" in says
+    assert hpcmp.open_graph(comm, shared_tmp / "c.h5").n_vertices == 3
 
 
 # ---------------------------------------------------------------- trails
