@@ -18,6 +18,7 @@ _HOMES = {
     "Monoid": "kernels.aggregates",
     "Collect": "kernels.aggregates",
     "run": "engine.run",
+    "Checkpoints": "engine.checkpoints",
     "Result": "engine.result",
     "Graph": "graph",
     "open_graph": "io.graph_file",

@@ -70,6 +70,12 @@ class RemoteError(RuntimeError):
     agreed = True
 
 
+class Suspended(HpcmpError, RuntimeError):
+    """A run has left after a checkpoint, to be started again."""
+
+    exit_code = EXIT_RESUBMIT
+
+
 def require(package, extra, why):
     """Import an optional package or say which extra brings it. Local."""
     import importlib

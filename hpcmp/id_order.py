@@ -6,7 +6,8 @@ the canonical order, cut at digest blocks.
 
 import numpy as np
 
-from hpcmp.comm import Route, block_bounds, owner_of
+from hpcmp.comm import Route, block_bounds, owner_of, together
+from hpcmp.errors import FormatError
 from hpcmp.hashing import DIGEST_ROWS, combine_blocks, digest_blocks
 
 
@@ -30,7 +31,43 @@ class IdOrder:
         """This rank's run of a column of owned rows. Collective."""
         return self.route.there(column)[self.by_order]
 
+    def give(self, column):
+        """Owned rows of a column of which each rank has its run. Collective."""
+        as_they_came = np.empty_like(column)
+        as_they_came[self.by_order] = column
+        return self.route.back(as_they_came)
+
     def digest(self, fields):
         """Digest of fields that `take` gave: 64 hex digits. Collective."""
         blocks = b"".join(self.comm.allgather(digest_blocks(self.id, fields)))
         return combine_blocks(self.n, fields, blocks)
+
+
+def in_order(graph, columns, what):
+    """Owned rows of columns that lie in any order on any ranks. Collective.
+
+    Parameters
+    ----------
+    columns : dict of str to (m, ...) array
+        Among them ``order``, the place of each row's vertex by ascending id.
+    what : str
+        They are of, for an error.
+
+    Raises
+    ------
+    FormatError
+        They are not one of each vertex. Raised on every rank.
+    """
+    plan, comm = IdOrder(graph), graph.comm
+    order = columns["order"]
+    with together(comm):
+        if len(order) and not 0 <= order.min() <= order.max() < graph.n_vertices:
+            raise FormatError(f"{what} tells of vertices that the graph does not have")
+    route = Route(comm, owner_of(plan.bounds, order))
+    order = route.there(order)
+    with together(comm):
+        first, last = int(plan.bounds[comm.rank]), int(plan.bounds[comm.rank + 1])
+        if not np.array_equal(np.sort(order), np.arange(first, last)):
+            raise FormatError(f"{what} does not tell of each vertex once")
+    by_order = np.argsort(order)
+    return {name: plan.give(route.there(column)[by_order]) for name, column in columns.items() if name != "order"}

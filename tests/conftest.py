@@ -7,8 +7,8 @@ use ``comm`` run, a failure on any rank ends the job with its report, and only
 rank 0 prints progress.
 
 With pytest-xdist, ``pytest -n 2`` shares the tests of one rank among two
-processes, file by file. Those that start jobs of ranks come last and all in one
-of them: two jobs at once on few cores wait for each other.
+processes, file by file. Sessions of many ranks begin when most kernels are
+compiled, and beside them the files that start jobs.
 """
 
 import faulthandler
@@ -178,7 +178,7 @@ def _turn(nodeid):
             return 0, long
     if not _starts_jobs(name):
         return 1, name
-    return (3 if name == "tests/test_sessions.py" else 2), "jobs"
+    return (2, nodeid) if name == "tests/test_sessions.py" else (3, name)
 
 
 @functools.cache

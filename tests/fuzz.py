@@ -24,6 +24,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zlib
 from pathlib import Path
 
 import h5py
@@ -55,7 +56,7 @@ def make_seeds(folder):
     import samples
     import trails
 
-    from hpcmp.io import checkpoint
+    from hpcmp.io import checkpoint, snapshot
     from hpcmp.io.trail import write_agents, write_timing
     from hpcmp.nn.config import Config
 
@@ -75,6 +76,12 @@ def make_seeds(folder):
         of = trails.write(folder / name, trails.simulate(4, 6), 6, 2, level=level)
         write_agents(of, np.arange(4) * 10, np.zeros(4, int), ["a", "bé", "c", "d"])
         write_timing(of, np.arange(6), np.zeros(6, int), {name: np.ones(6) for name in ("act", "exchange", "record")})
+    writer = snapshot.Writer(comm, folder / "snapshot")
+    for step in (3, 6):
+        rows = {"id": np.arange(9), "x": np.ones((9, 2)), "name": np.array([b"ab"] * 9)}
+        writer.begin(step, {"seed": 1}, {"vertices": rows, "none": {"x": np.zeros(0, "f4")}})
+        writer.commit()
+    writer.close()
     for name, text in texts().items():
         (folder / name).write_bytes(text)
     np.savez(folder / "pairs.npz", edge_index=np.array([[0, 1, 2], [1, 2, 0]]), weight=np.ones(3))
@@ -125,7 +132,13 @@ HELD = {"pair.e": ("pair.v", "pair.properties"), "pair.v": ("pair.e",), "pair.pr
 def format_of(name):
     """What a seed is called in the counts: str. Local."""
     known = {"graph.h5": "graph", "named.h5": "graph", "result.h5": "result", "named_result.h5": "result"}
-    known |= {"checkpoint-0.h5": "checkpoint", "history.h5": "history", "trail": "trail", "headers": "trail"}
+    known |= {
+        "checkpoint-0.h5": "checkpoint",
+        "history.h5": "history",
+        "trail": "trail",
+        "headers": "trail",
+        "snapshot": "snapshot",
+    }
     known |= {
         "edges.tsv": "edge list",
         "header.csv": "edge list",
@@ -203,6 +216,14 @@ def change_json(rng, text):
         return change_words(rng, text.encode()).decode(errors="replace")
     value = json.loads(text)
     return json.dumps(_other(rng, value), ensure_ascii=rng.random() < 0.5)
+
+
+def change_record(rng, content):
+    """Change the record of a checkpoint, and its CRC with it. Local."""
+    if rng.random() < 0.2:
+        return change_bytes(rng, content)
+    record = json.dumps(_other(rng, json.loads(content)["record"]))
+    return f'{{"crc": {zlib.crc32(record.encode())}, "record": {record}}}'.encode()
 
 
 def _other(rng, value):
@@ -414,6 +435,8 @@ def change(rng, name, path):
                 change_hdf5(rng, path)
             return
         path.write_bytes(change_bytes(rng, content))
+    elif name.endswith(".json"):
+        path.write_bytes(change_record(rng, content))
     elif name.endswith(".npz"):
         path.write_bytes(change_npz(rng, content) if rng.random() < 0.6 else change_bytes(rng, content))
     elif name.endswith(".gz"):
@@ -445,10 +468,10 @@ def make_case(seeds, names, seed, number, folder):
     target = folder / name
     if (seeds / name).is_dir():
         shutil.copytree(seeds / name, target)
-        of = rng.choice(sorted(target.iterdir()))
+        of = rng.choice(sorted(path for path in target.rglob("*") if path.is_file()))
         if rng.random() < 0.03:
             of.unlink()
-            of.symlink_to(rng.choice(("/etc/passwd", seeds / name / of.name)))
+            of.symlink_to(rng.choice(("/etc/passwd", seeds / name / of.relative_to(target))))
         else:
             change(rng, of.name, of)
     else:
@@ -485,7 +508,7 @@ def _read_more(target):
     from hpcmp.errors import HpcmpError
     from hpcmp.io.graph_file import open_graph
 
-    if target.suffix not in ("", ".h5"):
+    if target.suffix not in ("", ".h5") or target.name == "snapshot":
         return
     try:
         found = analysis.open(target)

@@ -11,7 +11,7 @@ import importlib
 import sys
 
 from hpcmp import __version__
-from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError
+from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError, Suspended
 
 VERBS = (
     "doctor",
@@ -74,7 +74,8 @@ def make_parser():
     parser = Parser(
         prog="hpcmp",
         description="Message passing on graphs across MPI ranks. Every verb works alone and under `mpirun -n P`.",
-        epilog="Exit codes: 0 done, 2 a mistake in input or arguments, 3 diff found a difference, 1 a fault of hpcmp.",
+        epilog="Exit codes: 0 done, 2 a mistake in input or arguments, 3 diff found a difference, 85 left after a checkpoint "
+        "and wants to be started again, 1 a fault of hpcmp.",
     )
     parser.add_argument("--version", action="version", version=f"hpcmp {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -165,5 +166,6 @@ def _say_error(error):
 def _complain(error):
     from hpcmp.cli.output import printable
 
-    sys.stderr.write(f"hpcmp: error: {printable(str(error))}\n")
+    kind = "" if isinstance(error, Suspended) else "error: "
+    sys.stderr.write(f"hpcmp: {kind}{printable(str(error))}\n")
     sys.stderr.flush()

@@ -143,6 +143,17 @@ def _training(path, asked):
     return {"files": len(files)}
 
 
+def _snapshots(path, asked):
+    """The checkpoints of a run, or one of them."""
+    from hpcmp.io.snapshot import RECORD, open_snapshot, path_of, steps_in
+
+    path = Path(path)
+    steps = [path] if (path / RECORD).exists() else [path_of(path, step) for step in steps_in(path)]
+    for one in steps:
+        open_snapshot(one).check()
+    return {"checkpoints": len(steps)}
+
+
 def _edges(path, asked):
     """A text or npz that holds edges."""
     from mpi4py import MPI
@@ -194,12 +205,19 @@ def _is_training(path):
     return any(path.glob("checkpoint-*.h5")) or (path / "history.h5").is_file()
 
 
-FOLDERS = {"hpcmp-trail": _is_trail, "training": _is_training}
+def _has_snapshots(path):
+    from hpcmp.io.snapshot import RECORD, steps_in
+
+    return bool(steps_in(path)) or (path / RECORD).exists()
+
+
+FOLDERS = {"hpcmp-trail": _is_trail, "training": _is_training, "hpcmp-run-checkpoint": _has_snapshots}
 TEXTS = ("edgelist", "ldbc", "matrixmarket", "metis", "graphml", "ntriples")
 CHECKS = {
     "hdf5": _hdf5,
     "hpcmp-trail": _trail,
     "training": _training,
+    "hpcmp-run-checkpoint": _snapshots,
     **dict.fromkeys((*TEXTS, "npz"), _edges),
     "vertices": _vertices,
     "log": _log,

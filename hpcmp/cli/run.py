@@ -8,6 +8,7 @@ EXAMPLES = (
     "mpirun -n 2 hpcmp run heat.py:heat grid.h5 --steps 100 -o heat.h5     (your own program)",
     "mpirun -n 4 hpcmp run sssp roads.h5 --source 17 --mode async         (no rank waits for another)",
     "hpcmp run heat.py:heat small.h5 --steps 3 --check                     (as plain Python: print, pdb)",
+    "mpirun -n 4 hpcmp run pagerank web.h5 -o r.h5 --checkpoint ck --checkpoint-every 60s --resume  (start it again)",
     "hpcmp run bfs small.h5 --source 17 --trace headers --trail trail      (each message; then `trace`)",
 )
 TRACED = ("step", "active", "messages", "halo_rows", "halo_bytes")  # columns of the steps that tell of messages
@@ -16,6 +17,7 @@ TRACED = ("step", "active", "messages", "halo_rows", "halo_bytes")  # columns of
 def add_arguments(parser):
     """Declare the arguments. Local."""
     from hpcmp.algorithms import NAMES
+    from hpcmp.cli.checkpointing import add_checkpoints
     from hpcmp.cli.output import add_output
 
     parser.add_argument("program", metavar="PROGRAM", help=f"path/to/file.py:name, or one of {', '.join(NAMES)}")
@@ -45,12 +47,24 @@ def add_arguments(parser):
         "--trail", metavar="DIR", help="folder for the records (--trace headers); --force replaces a trail"
     )
     parser.add_argument("--trace-steps", metavar="A:B", help="record only steps A to B, both included")
+    add_checkpoints(parser)
     parser.add_argument("--verify", action="store_true", help="check the answer of a built-in program by its verifier")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(comm, args):
     """Open, run, verify, write. Collective."""
+    from hpcmp.cli.checkpointing import checkpoints_of
+    from hpcmp.comm import together
+    from hpcmp.engine.checkpoints import listening
+
+    with together(comm):
+        checkpoints = checkpoints_of(args)
+    with listening(checkpoints):
+        _run(comm, args, checkpoints)
+
+
+def _run(comm, args, checkpoints):
     import time
 
     from hpcmp import algorithms
@@ -88,6 +102,8 @@ def run(comm, args):
         "step_digests": args.step_digests,
     }
     how |= runs_steps | {"progress": lambda text: note(comm, text)}
+    if checkpoints is not None:
+        how["checkpoints"] = checkpoints
     if trace != "off":
         how |= {"trace": trace, "trail": args.trail, "trace_steps": window}
     start = time.perf_counter()
@@ -152,12 +168,14 @@ def _run_built_in(comm, args, module, settings, how):
         settings = {name: like_default(known[name], value, name) for name, value in settings.items()}
         if "how" not in accepted:  # no step loop: a graph kernel
             defaults = {"steps": None, "mode": "auto", "check": False, "overlap": True, "step_digests": False}
-            defaults |= {"trace": "off"}
+            defaults |= {"trace": "off", "checkpoints": None}
             if "threads" not in accepted:
                 defaults["threads"] = 1
             for name, default in defaults.items():
                 if how.get(name, default) != default:
-                    raise ProgramError(f"{args.program} runs no steps; --{name} does not apply")
+                    raise ProgramError(
+                        f"{args.program} runs no steps; --{name.rstrip('s') if name == 'checkpoints' else name} does not apply"
+                    )
             how = {"threads": how["threads"]} if "threads" in accepted else {}
     graph, read_s = _open(comm, args.graph, getattr(module, "FIELDS", ()), least_row_bytes())
     return (graph, read_s), module.run(graph, **settings, **how)
@@ -195,6 +213,7 @@ def print_result(comm, args, result, seconds, wall_s, is_verified=False, trace="
         "output": args.output,
         **({"verified": True} if is_verified else {}),
         **({} if trace == "off" else _traced(result)),
+        **({} if result.checkpoints is None else {"checkpoints": result.checkpoints}),
     }
     if args.json:
         say_json(comm, facts)
@@ -213,6 +232,13 @@ def print_result(comm, args, result, seconds, wall_s, is_verified=False, trace="
         comm,
         f"halo: {halo['rows']} rows, {halo['bytes']} bytes sent, {halo['wait_s']:.3g} s waited by the slowest rank",
     )
+    if result.checkpoints is not None:
+        say(
+            comm,
+            "{written} checkpoints, {bytes} bytes; the run waited {stall_s:.3g} s for them".format(
+                **result.checkpoints
+            ),
+        )
     if trace == "counts":
         columns = _traced(result)["counts"]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

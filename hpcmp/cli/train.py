@@ -11,9 +11,17 @@ EXAMPLES = (
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.checkpointing import add_leaving
+
     parser.add_argument("config", metavar="CONFIG", help="TOML file with the tables [data], [model] and [train]")
     parser.add_argument("graph", metavar="GRAPH", help="graph file")
-    parser.add_argument("-o", "--output", metavar="RUN", help="folder for checkpoints and history.h5")
+    parser.add_argument("-o", "--output", "--checkpoint", metavar="RUN", help="folder for checkpoints and history.h5")
+    parser.add_argument(
+        "--checkpoint-every",
+        metavar="N|TIME",
+        help="epochs (50) or time (60s, 5m) between two checkpoints (default: train.checkpoint_every of CONFIG)",
+    )
+    add_leaving(parser, "RUN/stop")
     parser.add_argument("--force", action="store_true", help="begin anew in a folder that holds a training")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in RUN; without any, begin")
     parser.add_argument(
@@ -29,20 +37,41 @@ def add_arguments(parser):
 
 def run(comm, args):
     """Open, train, write. Collective."""
+    from hpcmp.comm import together
+    from hpcmp.engine.checkpoints import Checkpoints, listening
+    from hpcmp.errors import ProgramError
+
+    checkpoints = None
+    with together(comm):
+        for name in ("resume", "max_walltime", "checkpoint_every"):
+            if getattr(args, name) and args.output is None:
+                raise ProgramError(f"--{name.replace('_', '-')} is for a training in a folder; name it with -o RUN")
+        if args.output is not None:
+            checkpoints = Checkpoints(
+                args.output,
+                args.checkpoint_every,
+                on_signal=args.checkpoint_on_signal,
+                max_walltime=args.max_walltime,
+                resume=args.resume,
+                force=args.force,
+                changed_code=args.changed_code,
+            )
+    with listening(checkpoints):
+        _train(comm, args, checkpoints)
+
+
+def _train(comm, args, checkpoints):
     import time
 
     from hpcmp.cli import learning, probes
     from hpcmp.cli.output import note
     from hpcmp.comm import together
-    from hpcmp.errors import ProgramError
     from hpcmp.nn import job, weights
 
     with together(comm):
         learning.check_threads(args.threads)
         config = learning.read_config(args.config, args.set)
         make = learning.model_maker(config)
-        if args.resume and args.output is None:
-            raise ProgramError("--resume goes on with a training in a folder; name it with -o RUN")
     first = None if args.weights is None else weights.read(comm, args.weights)
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
         note(comm, f"note: {complaint}")
@@ -55,10 +84,7 @@ def run(comm, args):
         graph,
         config,
         make,
-        folder=args.output,
-        resume=args.resume,
-        force=args.force,
-        changed_code=args.changed_code,
+        checkpoints=checkpoints,
         start_from=None if first is None else lambda model: weights.load(model, first, args.weights),
         threads=args.threads,
         progress=lambda text: note(comm, text),

@@ -51,6 +51,15 @@ class History:
         for name, value in values.items():
             self.values[name].append(value)
 
+    def go_on_from(self, table):
+        """Take up the steps of a table that `steps_table` gave. Local."""
+        for name, column in self.columns.items():
+            column[:] = table[name].tolist()
+        for name, column in self.values.items():
+            column[:] = table[f"value_{name}"].tolist()
+        for name, column in self.seconds.items():
+            column[:] = table[f"{name}_s"].tolist()
+
     @property
     def n_steps(self):
         return len(self.columns["active"])

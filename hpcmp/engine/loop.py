@@ -19,6 +19,7 @@ import numpy as np
 
 from hpcmp import jit
 from hpcmp.comm import raise_together
+from hpcmp.engine import resume
 from hpcmp.engine.bind import state_record
 from hpcmp.engine.explain import place_of
 from hpcmp.engine.frontier import Frontier, joined
@@ -51,15 +52,22 @@ class Loop:
         self.converged = False
         self.buckets = None  # or `Buckets`
         self.recorder = None  # or `MessageRecorder`
+        self.keeper = None  # or `Keeper`
         self.exchange = None if self.program.only_changed else graph.halo.bind(bound.sent)
         self._chunks = {}
         self._pushing = None
 
-    def run(self, n_steps):
-        """Step until the program ends, or n_steps were done. Collective."""
+    def run(self, n_steps, saved=None):
+        """Step until the program ends, or n_steps were done. Collective.
+
+        Parameters
+        ----------
+        saved : Loaded, optional
+            The checkpoint to go on from.
+        """
         only_changed = self.program.only_changed
         self.frontier.remembers = n_steps is None and self._may_remember()
-        counts = self._initialise()
+        counts = self._initialise() if saved is None else self._go_on_from(saved)
         said = time.perf_counter()
         while n_steps is None or self.step < n_steps:
             if only_changed and counts["changed"] == 0 and not counts["waiting"]:
@@ -79,6 +87,8 @@ class Loop:
             if self.program.until is not None and self._is_done():
                 self.converged = True
                 return
+            if self.keeper is not None:
+                self.keeper.after_step(self.step, counts, lambda: resume.take(self))
         self.converged = only_changed and counts["changed"] == 0 and not counts["waiting"]
 
     def _may_remember(self):
@@ -103,6 +113,16 @@ class Loop:
         if self.program.only_changed:
             self._count_found(ctx)
         return self._agree(None, ctx)
+
+    def _go_on_from(self, saved):
+        resume.give(self, saved)
+        ctx = self._ctx()
+        if self.program.only_changed:
+            self._count_found(ctx)
+        values = self.values
+        counts = self._agree(None, ctx)
+        self.values = values  # what compares two steps cannot be told from one
+        return counts
 
     def _count_found(self, ctx):
         """How many send in the next step, here."""
@@ -152,6 +172,8 @@ class Loop:
         self.totals.count(halo_rows=pending.n_rows, halo_bytes=pending.n_bytes)
         if self.program.only_changed:
             self._count_found(ctx)
+        if self.keeper is not None:
+            self.totals.count(**self.keeper.of_step(self.step + 1))
         counts = self._agree(old, ctx)
         history.lap("reduce")
         return counts
@@ -305,6 +327,8 @@ class Loop:
     def close(self):
         """Let threads and requests go. Local."""
         self.threads.close()
+        if self.keeper is not None:
+            self.keeper.close()
         if self.exchange is not None:
             self.exchange.close()
 

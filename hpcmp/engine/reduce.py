@@ -7,11 +7,12 @@ asks for a smallest or largest value.
 
 import numpy as np
 
+from hpcmp.engine.checkpoints import WISHES
 from hpcmp.engine.program import All, Any, Min, Sum
 from hpcmp.kernels import exact
 from hpcmp.kernels.maps import keep_largest
 
-COUNTERS = ("failed", "changed", "out_edges", "waiting", "halo_rows", "halo_bytes", "digest")
+COUNTERS = ("failed", "changed", "out_edges", "waiting", "halo_rows", "halo_bytes", "digest", *WISHES)
 NOTHING = np.array([-np.inf, 0.0])  # the largest of no values, and whether one was nan
 PLACE = {name: k for k, name in enumerate(COUNTERS)}
 

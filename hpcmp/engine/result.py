@@ -33,6 +33,7 @@ class Result:
     digest: str = ""  # of (id, fields) in ascending id; the same on any ranks
     trail: object = None  # folder of the records of messages, if there are any
     trail_digest: str = ""  # SHA-256 of the digests of its steps
+    checkpoints: dict | None = None  # what those of this start took, see `Keeper.costs`
 
     @property
     def comm(self):

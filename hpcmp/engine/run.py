@@ -10,7 +10,8 @@ from hpcmp.comm import collective, raise_together
 from hpcmp.engine.asynchronous import AsyncLoop
 from hpcmp.engine.bind import bind
 from hpcmp.engine.buckets import Buckets
-from hpcmp.engine.fingerprint import names_used
+from hpcmp.engine.checkpoints import Keeper
+from hpcmp.engine.fingerprint import fingerprint, names_used
 from hpcmp.engine.frontier import MODES
 from hpcmp.engine.history import peak_rss_bytes
 from hpcmp.engine.loop import Loop
@@ -19,7 +20,7 @@ from hpcmp.engine.record import MessageRecorder, check_trace, refuse_large
 from hpcmp.engine.result import Result
 from hpcmp.engine.room import rates_of
 from hpcmp.errors import HpcmpError, ProgramError
-from hpcmp.graph import both_ways, only_relations, reversed_edges
+from hpcmp.graph import both_ways, digest_of, only_relations, reversed_edges
 from hpcmp.io import room
 
 
@@ -38,6 +39,7 @@ def run(
     trace="off",
     trail=None,
     trace_steps=None,
+    checkpoints=None,
     progress=None,
 ):
     """Run a program on a graph. Collective.
@@ -75,6 +77,8 @@ def run(
         Folder for the records; without it only their digest is kept.
     trace_steps : (int, int), optional
         The first and last step of which messages are recorded.
+    checkpoints : Checkpoints, optional
+        Where and when the run is checkpointed, and whether it goes on from there.
     progress : callable (text) or None
         Called on rank 0 every few seconds.
 
@@ -89,6 +93,8 @@ def run(
         functions raised. Raised on every rank.
     MemoryLimitError
         Its arrays cannot fit in the memory that is free. Raised on every rank.
+    Suspended
+        It was told to leave, and has left a checkpoint. Raised on every rank.
     """
     comm = graph.comm
     error = None
@@ -96,6 +102,7 @@ def run(
         params = with_params(program, params)
         _check_request(program, graph, mode)
         check_trace(trace, trail, trace_steps, mode)
+        _check_checkpoints(checkpoints, trace, mode)
         n_steps = _step_limit(program, steps, mode)
     except HpcmpError as caught:
         error = caught
@@ -115,18 +122,41 @@ def run(
             if trace == "headers":
                 refuse_large(comm, heard.n_edges, program.only_changed, n_steps, trace_steps)
                 loop.recorder = MessageRecorder(graph, heard, program.name or "program", trail, trace_steps)
-            digest = _recorded(loop, n_steps)
+            saved = None
+            if checkpoints is not None:
+                loop.keeper = Keeper(comm, checkpoints, _identity(program, bound.params, graph), progress or say)
+                saved = loop.keeper.resume()
+            digest = _recorded(loop, n_steps, saved)
+            costs = loop.keeper.finish() if loop.keeper else None
         finally:
             loop.close()
     seconds = {"compile": compiled - ready, "run": time.perf_counter() - compiled + ready - start}
     found = _finish(loop, graph, heard, seconds, threads, step_digests)
-    return replace(found, trail=trail, trail_digest=digest)
+    return replace(found, trail=trail, trail_digest=digest, checkpoints=costs)
 
 
-def _recorded(loop, n_steps):
+def _check_checkpoints(asked, trace, mode):
+    if asked is not None and mode == "async":
+        raise ProgramError("mode async has no steps to be checkpointed between; use mode auto")
+    if asked is not None and trace == "headers":
+        raise ProgramError("a run that records each message is not checkpointed; use trace counts, or no checkpoints")
+
+
+def _identity(program, params, graph):
+    """What a run has in common with one that goes on from it. Collective."""
+    return {
+        "kind": "program",
+        "program": program.name or "program",
+        "params": {name: repr(value) for name, value in params.items()},
+        "graph": graph.digest or digest_of(graph),
+        "code": fingerprint(program),
+    }
+
+
+def _recorded(loop, n_steps, saved):
     """Do all steps; the digest of their messages, if those are recorded. Collective."""
     try:
-        loop.run(n_steps)
+        loop.run(n_steps, saved)
     except HpcmpError as error:
         if loop.recorder and error.agreed:  # of all ranks: the records tell how it came to this
             loop.recorder.finish()

@@ -8,13 +8,14 @@ FOLDER/history.h5                   one row an epoch and seed
 import hashlib
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from hpcmp.comm import collective, raise_together, together
-from hpcmp.errors import FileError
+from hpcmp.engine.checkpoints import Wishes, remove_stop_file
+from hpcmp.errors import FileError, Suspended
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.io.whole_file import parts_of
@@ -69,10 +70,7 @@ def train(
     config,
     make,
     *,
-    folder=None,
-    resume=False,
-    force=False,
-    changed_code=False,
+    checkpoints=None,
     start_from=None,
     threads=1,
     progress=None,
@@ -86,15 +84,11 @@ def train(
     make : callable (n_in, n_out, n_relations) -> Module
         n_in is None where the configuration names no features. With an
         attribute ``made`` where it gives a user's model, see `models.code_of`.
-    folder : path, optional
-        Where checkpoints and the history are written; see `prepare`.
-    resume : bool
-        Go on from the checkpoints in the folder.
-    force : bool
-        Unless it goes on, replace a training that is in the folder: its files
-        go once nothing is left to refuse.
-    changed_code : bool
-        Even if a user's model has other code than when they were written.
+    checkpoints : hpcmp.Checkpoints, optional
+        Its folder, see `prepare`, gets checkpoints and the history; ``every``
+        counts epochs, by default as many as the configuration says. By
+        ``force`` a training that is in the folder is replaced: its files go
+        once nothing is left to refuse.
     start_from : callable (Module), optional
         Gives a model its first weights. Collective.
     progress : callable (text), optional
@@ -109,7 +103,11 @@ def train(
     ProgramError
         Fields or a checkpoint do not fit, or the loss is no number. Raised on
         every rank.
+    Suspended
+        It was told to leave, and has left a checkpoint. Raised on every rank.
     """
+    folder = None if checkpoints is None else checkpoints.folder
+    resumes = checkpoints is not None and checkpoints.resume
     comm, settings = graph.comm, config.train
     fields = {name: getattr(config.data, name) for name in ("features", "labels", "split", "normalize")}
     fields["features"] = fields["features"] or None
@@ -139,16 +137,17 @@ def train(
             code = models.code_of(make.made, model) if hasattr(make, "made") else ""
         training = begin(data, model, seed)
         path, is_newest = None if folder is None else checkpoint_path(folder, seed), True
-        if resume and comm.bcast(path.is_file() if comm.rank == 0 else None):
-            is_newest = checkpoint.restore(
-                training, path, config, rows_digest, None if changed_code else code, progress
-            )
+        if resumes and comm.bcast(path.is_file() if comm.rank == 0 else None):
+            known = None if checkpoints.changed_code else code
+            is_newest = checkpoint.restore(training, path, config, rows_digest, known, progress)
+            if progress and comm.rank == 0:
+                progress(f"seed {seed}: going on from the checkpoint after {training.n_epochs} epochs")
         elif start_from is not None:
             start_from(model)
-        if force and not resume and seed == config.seeds[0]:
+        if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
             _clear(comm, folder)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, folder, config, (rows_digest, code), is_newest)
+        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest)
         run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -163,16 +162,30 @@ def train(
 
 
 class _Keeper:
-    """Writes checkpoint and history of a training every so many epochs."""
+    """Writes checkpoint and history of a training when it is time, and lets it leave."""
 
-    def __init__(self, graph, training, trained, folder, config, digests, is_newest):
-        self.graph, self.training, self.trained, self.folder = graph, training, trained, folder
+    def __init__(self, graph, training, trained, asked, config, digests, is_newest):
+        self.graph, self.training, self.trained = graph, training, trained
+        self.folder, self.wishes = None, None
+        if asked is not None:
+            self.folder = asked.folder
+            self.wishes = Wishes(graph.comm, replace(asked, every=asked.every or config.train.checkpoint_every))
         self.config, self.digests, self.keeps_one_before = config, digests, is_newest
         self.saved = (training.n_epochs or None) if is_newest else None
 
     def after_epoch(self):
-        if self.training.n_epochs % self.config.train.checkpoint_every == 0:
+        """Save if it is time; leave if a rank was told to. Collective."""
+        if self.wishes is None:
+            return
+        comm, n_epochs = self.graph.comm, self.training.n_epochs
+        writes, leaves = comm.allreduce(np.array(self.wishes.of_step(n_epochs)))
+        if writes or leaves:
+            start = time.perf_counter()
             self.save()
+            self.wishes.written(time.perf_counter() - start)
+        if leaves and not self.training.is_over(self.config.train.epochs):
+            where = f"epoch {n_epochs} of seed {self.training.seed}"
+            raise_together(comm, Suspended(f"checkpointed after {where} in {self.folder}; --resume goes on from there"))
 
     def save(self):
         """Write both files, unless they are as they should be."""
@@ -294,6 +307,7 @@ def _prepare(folder, resume, force):
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
+    remove_stop_file(folder)
     for path in parts_of(folder, "*.h5"):
         path.unlink(missing_ok=True)
 

@@ -1,0 +1,67 @@
+"""Options of the verbs that checkpoint: where, how often, and whether to go on."""
+
+DEFAULT_EVERY = "10m"
+
+
+def add_checkpoints(parser):
+    """Declare the options of checkpoints. Local."""
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder for checkpoints; the newest two are kept")
+    parser.add_argument(
+        "--checkpoint-every",
+        metavar="N|TIME",
+        help=f"steps (50) or time (60s, 5m) between two checkpoints (default {DEFAULT_EVERY})",
+    )
+    add_leaving(parser, "DIR/stop")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest good checkpoint in DIR; a fresh start if there is none",
+    )
+    parser.add_argument(
+        "--changed-code", action="store_true", help="with --resume: even if the code of the program has changed"
+    )
+
+
+def add_leaving(parser, stop_file):
+    """Declare the options by which a run leaves to be started again. Local."""
+    import argparse
+
+    parser.add_argument(
+        "--checkpoint-on-signal",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=f"SIGTERM or SIGUSR1 to any rank, or a file {stop_file}, end the run with a checkpoint and exit code 85 "
+        "(default)",
+    )
+    parser.add_argument(
+        "--max-walltime",
+        metavar="TIME",
+        help="so does this time (3600, 55m, 1:30:00) since the process began, less what a step and a checkpoint take",
+    )
+
+
+def checkpoints_of(args):
+    """What the options of `add_checkpoints` ask for: Checkpoints or None. Local.
+
+    Raises
+    ------
+    ProgramError
+        They do not fit together.
+    """
+    from hpcmp.engine.checkpoints import Checkpoints
+    from hpcmp.errors import ProgramError
+
+    if args.checkpoint is None:
+        for name in ("checkpoint_every", "max_walltime", "resume", "changed_code"):
+            if getattr(args, name):
+                raise ProgramError(f"--{name.replace('_', '-')} needs --checkpoint DIR, the folder of the checkpoints")
+        return None
+    return Checkpoints(
+        args.checkpoint,
+        args.checkpoint_every or DEFAULT_EVERY,
+        on_signal=args.checkpoint_on_signal,
+        max_walltime=args.max_walltime,
+        resume=args.resume,
+        force=args.force,
+        changed_code=args.changed_code,
+    )

@@ -1,0 +1,476 @@
+"""Checkpoints of a run in a folder: raw rows of each rank, and a record that is written last.
+
+    FOLDER/step-000000000120/part-00003.bin    rows of rank 3, one column after the other
+    FOLDER/step-000000000120/commit.json       {"crc": ..., "record": what they are, with a CRC-32 of every block}
+
+All is written into a folder with a name that nobody can guess, which gets its own
+name when everything is on the disk: a checkpoint that has a name is whole. Rows
+say themselves which they are, so that any number of ranks can read them. Parts
+are written by a thread and without MPI, so that a run goes on meanwhile.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpcmp import __version__
+from hpcmp.comm import block_bounds, raise_together
+from hpcmp.errors import FileError, FormatError
+
+FORMAT, VERSION = "hpcmp-run-checkpoint", 1
+RECORD = "commit.json"
+NAME = re.compile(r"step-(\d{12})\Z")
+PLAIN = re.compile(r"([<|])([iufcbS])([1-9]\d{0,5})\Z")  # dtypes of columns
+BLOCK_BYTES = 1 << 22  # of one CRC
+KEPT = 2  # checkpoints
+MAX_RECORD_BYTES = 1 << 30
+MAX_WIDTH = 1 << 24  # values of a row
+
+
+def path_of(folder, step):
+    """Where the checkpoint of a step lies. Local."""
+    return Path(folder) / f"step-{step:012d}"
+
+
+def steps_in(folder):
+    """Steps of which a folder holds a checkpoint, ascending: list of int. Local."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FileError(f"{folder} cannot be read: {error.strerror}") from error
+    return sorted(int(found[1]) for found in map(NAME.match, names) if found)
+
+
+# ---------------------------------------------------------------- writing
+
+
+class Writer:
+    """Writes checkpoints, one after the other. Collective to make.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it is missing.
+
+    Attributes
+    ----------
+    n_written, n_bytes : int
+        Checkpoints that were committed, and their bytes on all ranks.
+    seconds : float
+        That the thread of this rank has worked.
+    step : int or None
+        What is being written.
+    """
+
+    def __init__(self, comm, folder):
+        self.comm, self.folder = comm, Path(folder)
+        self.n_written, self.n_bytes, self.seconds, self.step = 0, 0, 0.0, None
+        self._thread = ThreadPoolExecutor(1)
+        _on_rank_0(comm, lambda: _prepare(self.folder))
+
+    def begin(self, step, facts, tables):
+        """Begin to write; arrays must stay as they are until `commit`. Collective.
+
+        Parameters
+        ----------
+        step : int
+        facts : dict
+            What json can hold; rank 0's counts.
+        tables : dict of str to dict of str to (n, ...) array
+            This rank's rows of each table, the same columns on all ranks.
+
+        Raises
+        ------
+        FileError
+            The folder cannot be written. Raised on every rank.
+        """
+        self.step, self._facts, self._tables = step, facts, tables
+        self._part = Path(_on_rank_0(self.comm, lambda: _new_folder(self.folder, step)))
+        self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
+
+    def _write(self, path, tables):
+        start = time.perf_counter()
+        try:
+            return _write_part(path, tables)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    @property
+    def is_written(self):
+        """Whether this rank's part is on the disk, or failed."""
+        return self._written.done()
+
+    def commit(self):
+        """Give the checkpoint its name, once all parts are on the disk. Collective.
+
+        Raises
+        ------
+        FileError
+            A part or the record could not be written; nothing is left of it,
+            and older checkpoints are as they were. Raised on every rank.
+        """
+        step, self.step, error, crc = self.step, None, None, None
+        try:
+            crc = self._written.result()
+        except OSError as caught:
+            error = FileError(f"{path_of(self.folder, step)} cannot be written: {caught.strerror or caught}")
+        rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
+        try:
+            raise_together(self.comm, error)
+            parts = self.comm.gather({"rows": rows, "crc": crc})
+            _on_rank_0(self.comm, lambda: self._name(step, parts))
+        except BaseException:
+            if self.comm.rank == 0:
+                shutil.rmtree(self._part, ignore_errors=True)
+            raise
+        finally:
+            n_bytes = sum(a.nbytes for columns in self._tables.values() for a in columns.values())
+            self._tables = self._facts = None
+        self.n_written += 1
+        self.n_bytes += self.comm.allreduce(n_bytes)
+
+    def _name(self, step, parts):
+        columns = [
+            [table, [[name, a.dtype.str, list(a.shape[1:])] for name, a in columns.items()]]
+            for table, columns in self._tables.items()
+        ]
+        record = {"format": FORMAT, "version": VERSION, "hpcmp": __version__, "step": step}
+        record |= {"facts": self._facts, "tables": columns, "parts": parts}
+        text = json.dumps(record)
+        text = f'{{"crc": {zlib.crc32(text.encode())}, "record": {text}}}'
+        with open(self._part / RECORD, "x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(self._part)
+        target = path_of(self.folder, step)
+        if target.exists():  # one that could not be read
+            aside = Path(_new_folder(self.folder, step))
+            os.rename(target, aside)
+            os.rename(self._part, target)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.rename(self._part, target)
+        _sync_folder(self.folder)
+        older = [s for s in steps_in(self.folder) if s <= step]
+        for s in set(steps_in(self.folder)) - set(older[-KEPT:]):  # later ones are of a run that was left
+            shutil.rmtree(path_of(self.folder, s), ignore_errors=True)
+
+    def close(self):
+        """Let the thread go. Local."""
+        self._thread.shutdown()
+
+
+def clear(folder):
+    """Remove all checkpoints of a folder, and what killed runs left. Local."""
+    for step in steps_in(folder):
+        shutil.rmtree(path_of(folder, step), ignore_errors=True)
+    _remove_unfinished(Path(folder))
+
+
+def _on_rank_0(comm, work):
+    made, error = None, None
+    if comm.rank == 0:
+        try:
+            made = work()
+        except FileError as caught:
+            error = caught
+        except OSError as caught:
+            error = FileError(f"{caught.filename or 'a checkpoint'} cannot be written: {caught.strerror or caught}")
+    raise_together(comm, error)
+    return comm.bcast(made)
+
+
+def _prepare(folder):
+    if folder.exists() and not folder.is_dir():
+        raise FileError(f"{folder} is a file; name a folder for checkpoints")
+    if not folder.parent.is_dir():
+        raise FileError(f"the folder {folder.parent} of {folder} does not exist; make it first")
+    folder.mkdir(exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"the folder {folder} cannot be written: permission denied")
+    _remove_unfinished(folder)
+
+
+def _remove_unfinished(folder):
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _new_folder(folder, step):
+    made = tempfile.mkdtemp(prefix=f".step-{step:012d}.", dir=folder)
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(made, 0o777 & ~umask)
+    return made
+
+
+def _part_name(rank):
+    return f"part-{rank:05d}.bin"
+
+
+def _write_part(path, tables):
+    """Write the rows of all tables; the CRCs of their blocks, by table and column."""
+    found = {}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        for table, columns in tables.items():
+            found[table] = {}
+            for name, a in columns.items():
+                found[table][name] = crc = []
+                once = _rows_of_block(a.dtype, a.shape[1:])
+                for lo in range(0, len(a), once):
+                    block = memoryview(np.ascontiguousarray(a[lo : lo + once]).reshape(-1).view(np.uint8))
+                    crc.append(zlib.crc32(block))
+                    _write_all(descriptor, block)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def _write_all(descriptor, block):
+    while block:
+        n = os.write(descriptor, block)
+        if n == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        block = block[n:]
+
+
+def _rows_of_block(dtype, shape):
+    return max(1, BLOCK_BYTES // max(_row_bytes(dtype, shape), 1))
+
+
+def _row_bytes(dtype, shape):
+    return dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+
+
+def _n_rows(columns):
+    return len(next(iter(columns.values()), ()))
+
+
+def _sync_folder(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One checkpoint as its record tells, with the places of its columns; nothing of its rows is read yet."""
+
+    path: Path
+    step: int
+    facts: dict
+    tables: dict  # name -> {column: (dtype, shape of a row)}
+    parts: tuple  # of {"rows": {table: n}, "crc": {table: {column: list}}}
+
+    def n_rows(self, table):
+        """Rows of a table on all ranks. Local."""
+        return sum(part["rows"][table] for part in self.parts)
+
+    def read(self, table, lo, hi):
+        """Rows [lo, hi) of a table, whose CRCs must hold: dict of str to array. Local.
+
+        Raises
+        ------
+        FileError, FormatError
+            They cannot be read, or are not what was written.
+        """
+        pieces, before = [], 0
+        for rank, part in enumerate(self.parts):
+            n = part["rows"][table]
+            first, last = max(lo - before, 0), min(hi - before, n)
+            if first < last:
+                pieces.append(self._read_part(rank, table, first, last))
+            before += n
+        return {
+            name: np.concatenate([np.empty((0, *shape), dtype), *(piece[name] for piece in pieces)])
+            for name, (dtype, shape) in self.tables[table].items()
+        }
+
+    def _read_part(self, rank, table, lo, hi):
+        path, part = self.path / _part_name(rank), self.parts[rank]
+        found, at = {}, 0
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            for name_of_table, columns in self.tables.items():
+                n = part["rows"][name_of_table]
+                for name, (dtype, shape) in columns.items():
+                    if name_of_table == table:
+                        crc = part["crc"][table][name]
+                        found[name] = _read_column(file, at, dtype, shape, n, lo, hi, crc, f"{path}: {table}/{name}")
+                    at += n * _row_bytes(dtype, shape)
+        return found
+
+    def check(self):
+        """Read all rows, block by block. Local.
+
+        Raises
+        ------
+        FileError, FormatError
+            As of `read`.
+        """
+        for table in self.tables:
+            for lo in range(0, self.n_rows(table), BLOCK_BYTES):
+                self.read(table, lo, min(lo + BLOCK_BYTES, self.n_rows(table)))
+
+
+def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
+    """Rows [lo, hi) of a column of n, by the blocks that hold them."""
+    once, row_bytes = _rows_of_block(dtype, shape), _row_bytes(dtype, shape)
+    first, last = lo // once * once, min(-(-hi // once) * once, n)
+    rows = np.empty((last - first, *shape), dtype)
+    view = memoryview(rows.reshape(-1).view(np.uint8))
+    file.seek(start + first * row_bytes)
+    for at in range(first, last, once):
+        block = view[(at - first) * row_bytes : (min(at + once, last) - first) * row_bytes]
+        if file.readinto(block) != len(block):
+            raise FormatError(f"{what} ends before its last row; the checkpoint is truncated")
+        if zlib.crc32(block) != crc[at // once]:
+            raise FormatError(f"{what}, rows {at} to {min(at + once, n) - 1} are not what was written; it is damaged")
+    return rows[lo - first : hi - first]
+
+
+def open_snapshot(path):
+    """A checkpoint, its record checked, and the lengths of its parts. Local.
+
+    Raises
+    ------
+    FileError, FormatError
+        There is none, or it breaks a rule of the format.
+    """
+    path = Path(path)
+    record = _read_record(path / RECORD)
+    try:
+        tables = {
+            table: {name: (_plain_dtype(kind, path), tuple(map(int, shape))) for name, kind, shape in columns}
+            for table, columns in record["tables"]
+        }
+        made = Snapshot(path, int(record["step"]), dict(record["facts"]), tables, tuple(record["parts"]))
+        for rank in range(len(made.parts)):
+            _check_part(made, rank)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{path / RECORD} is no record of a checkpoint: {type(error).__name__} {error}") from error
+    return made
+
+
+def _read_record(path):
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            if os.fstat(file.fileno()).st_size > MAX_RECORD_BYTES:
+                raise FormatError(f"{path} has over {MAX_RECORD_BYTES} bytes; no record of a checkpoint has")
+            text = file.read()
+    except FileNotFoundError as error:
+        raise FileError(f"{path.parent} is no checkpoint: it has no {path.name}") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        outer = json.loads(text)
+        record, crc = outer["record"], outer["crc"]
+        said = record["format"], record["version"]
+        is_whole = zlib.crc32(json.dumps(record).encode()) == crc
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FormatError(f"{path} is no record of a checkpoint; it is damaged") from error
+    if said != (FORMAT, VERSION):
+        raise FormatError(f"{path} is of format {said[0]!r}, version {said[1]!r}; {FORMAT}, {VERSION} is needed")
+    if not is_whole:
+        raise FormatError(f"{path} is not what was written; it is damaged")
+    return record
+
+
+def _plain_dtype(text, path):
+    if not PLAIN.match(text):
+        raise FormatError(f"{path}: a column has the type {text!r}, which no checkpoint has")
+    return np.dtype(text)
+
+
+def _check_part(snapshot, rank):
+    """Refuse counts that do not fit each other or the file."""
+    part, path, needed = snapshot.parts[rank], snapshot.path / _part_name(rank), 0
+    for table, columns in snapshot.tables.items():
+        n = part["rows"][table]
+        for name, (dtype, shape) in columns.items():
+            width = int(np.prod(shape, dtype=object)) if shape else 1
+            if not isinstance(n, int) or n < 0 or min(shape, default=0) < 0 or width > MAX_WIDTH:
+                raise FormatError(f"{path}: {table}/{name} has {n} rows of {shape} values, which cannot be")
+            needed += n * dtype.itemsize * width
+            if len(part["crc"][table][name]) != -(-n // _rows_of_block(dtype, shape)):
+                raise FormatError(f"{path}: {table}/{name} has not one CRC for each block; the record is damaged")
+    try:
+        there = os.stat(path, follow_symlinks=False).st_size
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+    if there != needed:
+        raise FormatError(f"{path} has {there} bytes, {needed} were written; the checkpoint is damaged")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint as this rank got it: an even share of the rows of each table."""
+
+    step: int
+    facts: dict
+    tables: dict  # name -> {column: (n, ...) array}
+
+
+def load_newest(comm, folder, say):
+    """The newest good checkpoint of a folder; None without one. Collective.
+
+    Parameters
+    ----------
+    say : callable (text)
+        Called on rank 0 for each that cannot be used.
+
+    Raises
+    ------
+    FileError
+        The folder cannot be read. Raised on every rank.
+    """
+    for step in reversed(_on_rank_0(comm, lambda: steps_in(folder))):
+        found, error = None, None
+        try:
+            snapshot = comm.bcast(_opened(folder, step) if comm.rank == 0 else None)
+            if isinstance(snapshot, Exception):
+                raise snapshot
+            found = {}
+            for table in snapshot.tables:
+                bounds = block_bounds(snapshot.n_rows(table), comm.size).tolist()
+                found[table] = snapshot.read(table, bounds[comm.rank], bounds[comm.rank + 1])
+        except (FileError, FormatError) as caught:
+            error = caught
+        except OSError as caught:
+            error = FileError(f"{path_of(folder, step)} cannot be read: {caught.strerror or caught}")
+        try:
+            raise_together(comm, error)
+        except (FileError, FormatError) as agreed:
+            if comm.rank == 0:
+                say(f"the checkpoint of step {step} cannot be used: {agreed}")
+            continue
+        return Loaded(snapshot.step, snapshot.facts, found)
+    return None
+
+
+def _opened(folder, step):
+    try:
+        return open_snapshot(path_of(folder, step))
+    except (FileError, FormatError) as error:
+        return error
