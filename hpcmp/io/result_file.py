@@ -175,8 +175,8 @@ def read_field_for(graph, path, name):
             found = h5.dataset(handle, name, path=path, kinds="biuf", rows=graph.n_vertices)
             if graph.n_owned:
                 lo, hi = int(graph.order.min()), int(graph.order.max()) + 1
-                column = found[lo:hi][graph.order - lo]
-                if np.any(ids[lo:hi][graph.order - lo] != graph.id[: graph.n_owned]):
+                column = h5.read(found, path, lo, hi)[graph.order - lo]
+                if np.any(h5.read(ids, path, lo, hi)[graph.order - lo] != graph.id[: graph.n_owned]):
                     raise GraphError(f"{path} is of another graph: its ids differ; run the program on this one")
             else:
                 column = found[:0]

@@ -25,7 +25,8 @@ import numpy as np
 
 from hpcmp import __version__
 from hpcmp.comm import block_bounds, raise_together
-from hpcmp.errors import FileError, FormatError
+from hpcmp.errors import FileError, FormatError, MemoryLimitError
+from hpcmp.io.free import refuse_more_than_is_free
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -33,7 +34,7 @@ NAME = re.compile(r"step-(\d{12})\Z")
 PLAIN = re.compile(r"([<|])([iufcbS])([1-9]\d{0,5})\Z")  # dtypes of columns
 BLOCK_BYTES = 1 << 22  # of one CRC
 KEPT = 2  # checkpoints
-MAX_RECORD_BYTES = 1 << 30
+MAX_RECORD_BYTES = 1 << 28
 MAX_WIDTH = 1 << 24  # values of a row
 
 
@@ -336,6 +337,7 @@ def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
     """Rows [lo, hi) of a column of n, by the blocks that hold them."""
     once, row_bytes = _rows_of_block(dtype, shape), _row_bytes(dtype, shape)
     first, last = lo // once * once, min(-(-hi // once) * once, n)
+    refuse_more_than_is_free((last - first) * row_bytes, what)
     rows = np.empty((last - first, *shape), dtype)
     view = memoryview(rows.reshape(-1).view(np.uint8))
     file.seek(start + first * row_bytes)
@@ -455,7 +457,7 @@ def load_newest(comm, folder, say):
             for table in snapshot.tables:
                 bounds = block_bounds(snapshot.n_rows(table), comm.size).tolist()
                 found[table] = snapshot.read(table, bounds[comm.rank], bounds[comm.rank + 1])
-        except (FileError, FormatError) as caught:
+        except (FileError, FormatError, MemoryLimitError) as caught:
             error = caught
         except OSError as caught:
             error = FileError(f"{path_of(folder, step)} cannot be read: {caught.strerror or caught}")

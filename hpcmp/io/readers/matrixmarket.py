@@ -78,7 +78,9 @@ def _banner(name, banner):
             raise InputError(f"{name} is {word.decode()}: {REFUSED[word]}")
     if words[2] != b"coordinate" or words[3] not in WEIGHTS or words[4] not in DIRECTED:
         said = b" ".join(words[2:]).decode("utf-8", "replace")
-        raise InputError(f"{name} is '{said}'; hpcmp reads coordinate real, integer or pattern, general or symmetric")
+        raise InputError(
+            f"{name} is '{said[: c.SHOWN]}'; hpcmp reads coordinate real, integer or pattern, general or symmetric"
+        )
     return WEIGHTS[words[3]], DIRECTED[words[4]]
 
 

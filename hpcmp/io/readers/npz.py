@@ -59,7 +59,7 @@ def _opened(path):
         with zipfile.ZipFile(path) as file:
             yield _Arrays(name, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise FormatError(f"{name} is not an npz file, or a damaged one: {error}") from error
+        raise FormatError(f"{name} is not an npz file, or a damaged one: {str(error)[: c.LISTED]}") from error
 
 
 class _Arrays:
