@@ -335,7 +335,9 @@ def contiguous_offset(found, path):
 def _check_format(handle, path, expect):
     said = _said(handle, path)
     if not isinstance(said, str) or said not in FORMATS:
-        raise FormatError(f"{path} is an HDF5 file but not one of hpcmp's (its attribute format is {said!r})")
+        raise FormatError(
+            f"{path} is an HDF5 file but not one of hpcmp's (its attribute format is {repr(said)[:SHOWN]})"
+        )
     if said not in expect:
         raise FormatError(f"{path} is a {said} file; {' or '.join(expect)} is needed")
     version = attribute(handle, "version", int, path=path)
