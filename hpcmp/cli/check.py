@@ -8,6 +8,7 @@ EXAMPLES = (
     "hpcmp check other.h5 --memory-limit 500M --time-limit 10",
 )
 TIME_S = 600
+MOST_BYTES = 1 << 50  # that a limit of memory can be
 START_S = 60  # that a process may take before it reads: it may have loops to compile
 SIGNALS = {
     "SIGXCPU": "it took more than {seconds:g} s to read (--time-limit)",
@@ -115,10 +116,10 @@ def _memory(text):
     from hpcmp.errors import FileError
     from hpcmp.io.free import free_bytes, parsed_bytes
 
-    n_bytes = parsed_bytes(text) if text is not None else free_bytes() or 1 << 62
+    n_bytes = parsed_bytes(text) if text is not None else free_bytes() or MOST_BYTES
     if not n_bytes:
         raise FileError(f"--memory-limit {text!r} is no number of bytes; write it as 8000000000, 500M or 4G")
-    return n_bytes
+    return min(n_bytes, MOST_BYTES)
 
 
 def _check_time(seconds):

@@ -132,8 +132,12 @@ def _trail(path, asked):
 
     found = analysis.open(path)
     found.check()
-    assert found.names is None or len(found.names) == len(found.agents)
-    return {"records": found.n, "timed": bool(found.timing)}
+    return {
+        "records": found.n,
+        "agents": len(found.agents),
+        "named": found.names is not None,
+        "timed": bool(found.timing),
+    }
 
 
 def _training(path, asked):

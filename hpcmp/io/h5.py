@@ -335,9 +335,8 @@ def contiguous_offset(found, path):
 def _check_format(handle, path, expect):
     said = _said(handle, path)
     if not isinstance(said, str) or said not in FORMATS:
-        raise FormatError(
-            f"{path} is an HDF5 file but not one of hpcmp's (its attribute format is {repr(said)[:SHOWN]})"
-        )
+        what = "it has no attribute format of a fixed length" if said is None else f"its format is {repr(said)[:SHOWN]}"
+        raise FormatError(f"{path} is an HDF5 file but not one of hpcmp's ({what})")
     if said not in expect:
         raise FormatError(f"{path} is a {said} file; {' or '.join(expect)} is needed")
     version = attribute(handle, "version", int, path=path)

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from hpcmp import __version__
 from hpcmp.comm import block_bounds, raise_together
 from hpcmp.errors import FileError, FormatError, MemoryLimitError
 from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.whole_file import flush_folder, new_part_folder, write_error
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -98,7 +98,7 @@ class Writer:
             The folder cannot be written. Raised on every rank.
         """
         self.step, self._facts, self._tables = step, facts, tables
-        self._part = Path(_on_rank_0(self.comm, lambda: _new_folder(self.folder, step)))
+        self._part = Path(_on_rank_0(self.comm, lambda: new_part_folder(path_of(self.folder, step))))
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
     def _write(self, path, tables):
@@ -126,7 +126,7 @@ class Writer:
         try:
             crc = self._written.result()
         except OSError as caught:
-            error = FileError(f"{path_of(self.folder, step)} cannot be written: {caught.strerror or caught}")
+            error = write_error(path_of(self.folder, step), caught)
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
         try:
             raise_together(self.comm, error)
@@ -155,16 +155,16 @@ class Writer:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self._part)
+        flush_folder(self._part)
         target = path_of(self.folder, step)
         if target.exists():  # one that could not be read
-            aside = Path(_new_folder(self.folder, step))
+            aside = Path(new_part_folder(path_of(self.folder, step)))
             os.rename(target, aside)
             os.rename(self._part, target)
             shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(self._part, target)
-        _sync_folder(self.folder)
+        flush_folder(self.folder)
         older = [s for s in steps_in(self.folder) if s <= step]
         for s in set(steps_in(self.folder)) - set(older[-KEPT:]):  # later ones are of a run that was left
             shutil.rmtree(path_of(self.folder, s), ignore_errors=True)
@@ -210,14 +210,6 @@ def _remove_unfinished(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _new_folder(folder, step):
-    made = tempfile.mkdtemp(prefix=f".step-{step:012d}.", dir=folder)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(made, 0o777 & ~umask)
-    return made
-
-
 def _part_name(rank):
     return f"part-{rank:05d}.bin"
 
@@ -260,14 +252,6 @@ def _row_bytes(dtype, shape):
 
 def _n_rows(columns):
     return len(next(iter(columns.values()), ()))
-
-
-def _sync_folder(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---------------------------------------------------------------- reading

@@ -1,8 +1,8 @@
 """Files that appear under their names only when they are whole.
 
-A file is written beside its place, under a name that nobody can guess and that no file or link had before, with the rights
-that the user's umask leaves. Then it is flushed to the disk and renamed, and its folder is flushed too. A run that is killed
-before leaves what was there, and a file whose name ends in ``.part``.
+A file, or a folder of files, is written beside its place, under a name that nobody can guess and that nothing had before,
+with the rights that the user's umask leaves. Then it is flushed to the disk and renamed, and its folder is flushed too. A run
+that is killed before leaves what was there, and something whose name ends in ``.part``.
 """
 
 import contextlib
@@ -32,10 +32,21 @@ def new_part(path):
     OSError
         It cannot be made.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name[:NAME_CHARACTERS]}.{secrets.token_hex(8)}{PART}")
+    part = _part_name(path)
     os.close(os.open(part, NEW, RIGHTS))
     return part
+
+
+def new_part_folder(path):
+    """An empty new folder for what will be ``path``, beside it. Local."""
+    part = _part_name(path)
+    part.mkdir()
+    return part
+
+
+def _part_name(path):
+    path = Path(path)
+    return path.with_name(f".{path.name[:NAME_CHARACTERS]}.{secrets.token_hex(8)}{PART}")
 
 
 def put(part, path):
@@ -43,11 +54,16 @@ def put(part, path):
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
-    holder = os.open(Path(path).parent, os.O_RDONLY)
+    flush_folder(Path(path).parent)
+
+
+def flush_folder(path):
+    """Flush the names in a folder to the disk. Local."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(holder)  # the name too
+        os.fsync(descriptor)
     finally:
-        os.close(holder)
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

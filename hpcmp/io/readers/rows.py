@@ -18,7 +18,7 @@ from hpcmp.kernels import text as kernels
 
 SHOWN_BYTES = 60  # of a token in an error, of a line in a note
 MAX_FIRST_BYTES = 2**20  # of the first line, whose columns are looked at one by one
-MAX_COUNT_DIGITS = 18  # of a number in a header
+MAX_COUNT_DIGITS = 40  # of a number in a header; how large it may be is asked later
 
 
 @dataclass(frozen=True)
