@@ -378,6 +378,29 @@ def agent_messages(job, trace="off", words=1, is_kept=False, steps=10):
     return once
 
 
+def write_checkpoint(job, n_bytes=1 << 30):
+    """Seconds from a run's state to a checkpoint that has its name. Collective."""
+    from hpcmp.io import snapshot
+
+    n = n_bytes // 16 // job.comm.size
+    state = {"order": np.arange(n), "value": np.random.default_rng(job.comm.rank).random(n)}
+
+    def once(k):
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            writer = snapshot.Writer(job.comm, job.comm.bcast(folder))
+
+            def write():
+                writer.begin(k + 1, {}, {"vertices": state})
+                writer.commit()
+
+            seconds = clock(write)
+            writer.close()
+            job.comm.Barrier()
+        return seconds
+
+    return once
+
+
 def example(name):
     """A file of examples/ as a module. Local."""
     spec = importlib.util.spec_from_file_location(name, HERE.parent / "examples" / f"{name}.py")

@@ -28,6 +28,19 @@ def graphblas_products(job):
     return lambda k: clock(products)
 
 
+def dd_fsync(job, n_bytes=1 << 30):
+    """dd of as many bytes to the same disk, with fsync. Local."""
+    import subprocess
+    import tempfile
+
+    def once(k):
+        with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder:
+            source = ["if=/dev/zero", f"of={folder}/bytes", "bs=4M", f"count={n_bytes >> 22}", "conv=fsync"]
+            return clock(lambda: subprocess.run(["dd", *source], check=True, capture_output=True))
+
+    return once
+
+
 def networkit_bfs(job):
     """BFS from the k-th source. Local."""
     import networkit as nk

@@ -337,4 +337,12 @@ ROWS = (
         300,
         "us",
     ),
+    against(
+        "checkpoint",
+        "A checkpoint of 1 GB of state, 2 ranks, on the disk",
+        1.3,
+        ours("write_checkpoint", "tiny", ranks=2, threads=1),
+        rival("dd_fsync", "tiny"),
+        "dd with fsync",
+    ),
 )

@@ -16,7 +16,7 @@ import traceback
 import numpy as np
 
 from hpcmp import errors
-from hpcmp.errors import HpcmpError, LaunchError, RemoteError
+from hpcmp.errors import HpcmpError, LaunchError, RankLost, RemoteError
 
 MAX_COUNT = 2**31 - 1  # rows in one MPI call; the standard's int
 TAG_SPARSE = 7_001
@@ -28,6 +28,10 @@ LAUNCHER_SIZES = ("SLURM_NTASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PALS_SIZE
 
 def world():
     """The communicator of all processes; starts MPI. Local."""
+    import mpi4py
+
+    # Sums of objects would go over a communicator of mpi4py's own, and who waits in it is not woken when a rank dies.
+    mpi4py.rc.fast_reduce = False
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
@@ -122,14 +126,34 @@ def ends_all_ranks(comm):
     """An error that the ranks did not agree on ends the whole job. Collective.
 
     Without this a rank that fails leaves the others waiting for it forever.
-    On one rank the exception simply passes.
+    On one rank the exception simply passes. That a rank has died is told to all
+    the others as `RankLost`, where the MPI library lets them live.
     """
     try:
         yield
     except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, RankLost) and _has_lost_ranks(comm):
+            comm.Revoke()  # wakes those that wait for somebody else
+            raise RankLost(f"a rank of {comm.size} has died") from error
         if comm.size == 1 or getattr(error, "agreed", False) or isinstance(error, GeneratorExit):
             raise
         abort(comm, error)
+
+
+def _has_lost_ranks(comm):
+    """Whether a rank has died and the others live. Then any error is due to that: a collective may give garbage."""
+    return comm.size > 1 and may_lose_ranks(comm) and (comm.Is_revoked() or comm.Get_failed().size > 0)
+
+
+def may_lose_ranks(comm, environ=os.environ):
+    """Whether the others may go on when a rank dies: ULFM is there and on. Local."""
+    from mpi4py import MPI
+
+    return (
+        hasattr(comm, "Shrink")
+        and "Open MPI" in MPI.Get_library_version()
+        and environ.get("OMPI_MCA_mpi_ft_enable") in ("1", "true")
+    )
 
 
 def collective(function):

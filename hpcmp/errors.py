@@ -70,6 +70,13 @@ class RemoteError(RuntimeError):
     agreed = True
 
 
+class RankLost(HpcmpError, RuntimeError):
+    """A rank has died, and the MPI library lets the others go on without it."""
+
+    exit_code = EXIT_BUG
+    agreed = True  # every rank that lives learns of it, since the communicator is revoked
+
+
 class Suspended(HpcmpError, RuntimeError):
     """A run has left after a checkpoint, to be started again."""
 

@@ -11,7 +11,7 @@ import importlib
 import sys
 
 from hpcmp import __version__
-from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError, Suspended
+from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError, RankLost, Suspended
 
 VERBS = (
     "doctor",
@@ -93,23 +93,31 @@ def make_parser():
 
 
 def _on_all_ranks(verb, args):
-    from hpcmp.comm import ends_all_ranks, refuse_singleton_trap, together, world
+    from hpcmp.cli import checkpointing
+    from hpcmp.comm import abort, ends_all_ranks, refuse_singleton_trap, together, world
 
     try:
         comm = world()
     except (ImportError, RuntimeError) as error:
         _complain(f"no MPI library was found ({error}); install one, for example: pip install 'hpcmp[mpich]'")
         return EXIT_USER
-    try:
-        with ends_all_ranks(comm):
-            with together(comm):
-                if args.verb != "doctor":  # it explains the trap instead
-                    refuse_singleton_trap(comm)
-            return verb.run(comm, args)
-    except HpcmpError as error:
-        if comm.rank == 0:
-            _complain(error)
-        return error.exit_code
+    while True:
+        try:
+            with ends_all_ranks(comm):
+                with together(comm):
+                    if args.verb != "doctor":  # it explains the trap instead
+                        refuse_singleton_trap(comm)
+                    if getattr(args, "survive", False):
+                        checkpointing.check_survive(comm, args)
+                return verb.run(comm, args)
+        except RankLost as error:
+            if not getattr(args, "survive", False):
+                abort(comm, error)
+            comm = checkpointing.without_the_dead(comm, args)
+        except HpcmpError as error:
+            if comm.rank == 0:
+                _complain(error)
+            return error.exit_code
 
 
 def _on_rank_0(verb, args):

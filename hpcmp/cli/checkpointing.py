@@ -38,6 +38,43 @@ def add_leaving(parser, stop_file):
         metavar="TIME",
         help="so does this time (3600, 55m, 1:30:00) since the process began, less what a step and a checkpoint take",
     )
+    parser.add_argument(
+        "--survive",
+        action="store_true",
+        help="when a rank dies the others take its parts and go on from the last checkpoint (Open MPI 5, "
+        "mpirun --with-ft ulfm)",
+    )
+
+
+def check_survive(comm, args):
+    """Refuse --survive where nothing could. Local.
+
+    Raises
+    ------
+    LaunchError, ProgramError
+    """
+    from hpcmp.comm import may_lose_ranks
+    from hpcmp.errors import LaunchError, ProgramError
+
+    if getattr(args, "checkpoint", None) is None and getattr(args, "output", None) is None:
+        raise ProgramError("--survive goes on from a checkpoint; say where they are written")
+    if comm.size > 1 and not may_lose_ranks(comm):
+        raise LaunchError(
+            "--survive needs an MPI that lets a job live when a rank dies: Open MPI 5, started by "
+            "`mpirun --with-ft ulfm`; with others the job ends, and --resume goes on in the next"
+        )
+
+
+def without_the_dead(comm, args):
+    """A communicator of the ranks that live, which go on. Collective."""
+    from hpcmp.cli.output import note
+
+    left = comm.Shrink()
+    note(
+        left, f"{comm.size - left.size} of {comm.size} ranks died; the other {left.size} go on from the last checkpoint"
+    )
+    args.resume = True
+    return left
 
 
 def checkpoints_of(args):
@@ -52,7 +89,7 @@ def checkpoints_of(args):
     from hpcmp.errors import ProgramError
 
     if args.checkpoint is None:
-        for name in ("checkpoint_every", "max_walltime", "resume", "changed_code"):
+        for name in ("checkpoint_every", "max_walltime", "resume", "changed_code", "survive"):
             if getattr(args, name):
                 raise ProgramError(f"--{name.replace('_', '-')} needs --checkpoint DIR, the folder of the checkpoints")
         return None
