@@ -6,6 +6,7 @@ import re
 import struct
 import sys
 
+import fuzz
 import pytest
 import samples
 import trails
@@ -52,6 +53,21 @@ def test_what_is_wrong_is_told_of_each_file_and_the_others_are_read_too(files, c
 def test_a_packed_text_that_needs_more_than_the_limit_is_told(files, capsys):
     assert samples.run_verb(check, files / "bomb.tsv.gz", "--memory-limit", "20M") == 2
     assert "20 MB are free" in capsys.readouterr().out.replace("21 MB", "20 MB")
+
+
+def test_a_good_file_or_folder_of_each_kind_is_sound(tmp_path):
+    fuzz.make_seeds(tmp_path)
+    kinds = {}
+    for path in sorted(tmp_path.iterdir()):
+        found = checking.check(path, checking.Asked(**fuzz.CALLED.get(path.name, {})))
+        kinds[path.name] = found["kind"]
+    assert set(checking.CHECKS) - {"hdf5"} <= set(kinds.values()) | {"training"}
+    assert {"hpcmp-graph", "hpcmp-result", "hpcmp-checkpoint", "hpcmp-history"} <= set(kinds.values())
+    assert checking.check(tmp_path / "snapshot" / "step-000000000003")["checkpoints"] == 1
+    assert checking.check(tmp_path) == {
+        "kind": "training",
+        "files": 2,
+    }  # a checkpoint and the history, the rest is let be
 
 
 TAKES = "from hpcmp.cli.checking import _limit; _limit(1 << 26, {seconds});"

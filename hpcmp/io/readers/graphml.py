@@ -25,6 +25,7 @@ from hpcmp.io.table import EdgeTable, VertexTable
 from hpcmp.io.text import Block, LineError, Share, describe_file, reading, whole_text
 
 MAX_BYTES = 2**32 - 2  # of the unpacked file, which rank 0 holds
+TAG_BYTES = 100  # of an element that is open, in expat
 WORK_BYTES = 4  # for each byte of it at least: the text without comments, and what was found in it
 TYPES = {"boolean": "bool", "int": "int32", "long": "int64", "float": "float32", "double": "float64"}
 
@@ -88,7 +89,7 @@ def _parsed(comm, path, names):
 
 def _load(path):
     text = whole_text(path, MAX_BYTES)
-    refuse_more_than_is_free(WORK_BYTES * len(text), f"reading {path}", len(text))
+    refuse_more_than_is_free(WORK_BYTES * len(text) + TAG_BYTES * text.count(b"<"), f"reading {path}", len(text))
     return text
 
 
