@@ -185,6 +185,67 @@ def change_bytes(rng, content):
     return bytes(content)
 
 
+MARKS = (b"\x89HDF", b"OHDR", b"OCHK", b"TREE", b"SNOD", b"HEAP", b"GCOL", b"BTHD", b"FRHP")  # where HDF5 keeps its own
+
+
+def change_metadata(rng, content):
+    """Change bytes near what HDF5 keeps for itself, and mend the checksums of object headers. Local."""
+    content = bytearray(content)
+    places = [at for mark in MARKS for at in _places(content, mark)]
+    places += [rng.randrange(len(content)) for _ in range(len(places) // 2 + 1)]  # old headers have no mark
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = min(rng.choice(places) + rng.randrange(4, 200), len(content) - 1)
+        if rng.random() < 0.5:
+            content[at] = rng.choice((0, 1, 2, 3, 8, 127, 128, 255, content[at] ^ (1 << rng.randrange(8))))
+        else:
+            content[at : at + 8] = struct.pack("<q", rng.choice(EXTREME))[: len(content) - at]
+    for at in _places(content, b"OHDR"):
+        _mend_header(content, at)
+    return bytes(content)
+
+
+def _places(content, mark):
+    at = content.find(mark)
+    while at >= 0:
+        yield at
+        at = content.find(mark, at + 1)
+
+
+def _mend_header(content, at):
+    """Write the checksum of an object header of version 2."""
+    flags = content[at + 5]
+    start = at + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+    width = 1 << (flags & 3)
+    end = start + width + int.from_bytes(content[start : start + width], "little")
+    if end + 4 <= len(content):
+        content[end : end + 4] = struct.pack("<I", lookup3(bytes(content[at:end])))
+
+
+def lookup3(data):
+    """The checksum of HDF5's metadata: Bob Jenkins, lookup3.c, hashlittle. Local."""
+    mask = 2**32 - 1
+
+    def turned(x, k):
+        return (x << k | x >> 32 - k) & mask
+
+    a = b = c = 0xDEADBEEF + len(data) & mask
+    while len(data) > 12:
+        x, y, z = struct.unpack("<III", data[:12])
+        a, b, c, data = a + x & mask, b + y & mask, c + z & mask, data[12:]
+        for k, low in ((4, 0), (6, 1), (8, 2), (16, 0), (19, 1), (4, 2)):
+            v = [a, b, c]
+            v[low] = (v[low] - v[low - 1] & mask) ^ turned(v[low - 1], k)
+            v[low - 1] = v[low - 1] + v[low - 2] & mask
+            a, b, c = v
+    if not data:
+        return c
+    x, y, z = struct.unpack("<III", data.ljust(12, b"\0"))
+    v = [a + x & mask, b + y & mask, c + z & mask]
+    for high, low, k in ((2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)):
+        v[high] = (v[high] ^ v[low]) - turned(v[low], k) & mask
+    return v[2]
+
+
 def change_words(rng, content):
     """Change words and lines of a text. Local."""
     lines = content.split(b"\n")
@@ -434,7 +495,7 @@ def change(rng, name, path):
                 warnings.simplefilter("ignore")
                 change_hdf5(rng, path)
             return
-        path.write_bytes(change_bytes(rng, content))
+        path.write_bytes((change_metadata if rng.random() < 0.7 else change_bytes)(rng, content))
     elif name.endswith(".json"):
         path.write_bytes(change_record(rng, content))
     elif name.endswith(".npz"):
