@@ -42,7 +42,7 @@ def bzipped():
     return out.getvalue()
 
 
-WIDE = b"a b\n" * 5000 + b"a " + b"x" * 4000 + b"\n"
+WIDE = b"a b\n" * 4000 + b"a " + b"x" * 4000 + b"\n"
 GRAPHML = "<graphml>{}<graph edgedefault='directed'><node id='{}'/></graph></graphml>"
 TOO_MUCH = {  # name -> content, options, what the message says
     "bomb.tsv.gz": (gzip.compress(b"0 1\n" * 6 * 10**6, 1), {}, "unpacked, takes"),
@@ -158,9 +158,9 @@ PIECES = [
 ]
 
 
-@pytest.mark.parametrize("name", BEGINS)
 @given(data=st.data())
-def test_any_text_is_read_or_refused_on_every_rank_alike(comm, shared_tmp, name, data):
+def test_any_text_is_read_or_refused_on_every_rank_alike(comm, shared_tmp, data):
+    name = data.draw(st.sampled_from(sorted(BEGINS)))
     content = data.draw(st.sampled_from(BEGINS[name])) + b"".join(
         data.draw(st.lists(st.sampled_from(PIECES), max_size=12))
     )
