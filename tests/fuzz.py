@@ -525,7 +525,7 @@ def make_case(seeds, names, seed, number, folder):
     rng = random.Random(f"{seed}-{number}")
     name = rng.choice(names)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     target = folder / name
     if (seeds / name).is_dir():
         shutil.copytree(seeds / name, target)
