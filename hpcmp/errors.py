@@ -10,6 +10,7 @@ EXIT_BUG = 1  # ours: an exception nobody foresaw
 EXIT_USER = 2  # the user's: input, program, arguments, files
 EXIT_INTERRUPTED = 130  # by Ctrl-C
 EXIT_RESUBMIT = 85  # checkpointed; wants to be started again
+EXIT_HANG = 86  # ended by --watchdog: no rank got on
 
 
 class HpcmpError(Exception):
@@ -58,6 +59,12 @@ class LaunchError(HpcmpError, RuntimeError):
 
 class MemoryLimitError(HpcmpError, MemoryError):
     """What was asked for cannot fit in the memory that is free."""
+
+
+class HangError(HpcmpError, TimeoutError):
+    """No rank got on for too long."""
+
+    exit_code = EXIT_HANG
 
 
 class MissingExtraError(HpcmpError, ImportError):

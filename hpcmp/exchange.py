@@ -8,6 +8,7 @@ sent from there.
 
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,7 @@ class Buffers:
         self.forward += [comm.Send_init(rows, rank, tag) for rank, rows in outer]
         self.reverse = [comm.Recv_init(rows, rank, tag + 1) for rank, rows in outer]
         self.reverse += [comm.Send_init(rows, rank, tag + 1) for rank, rows in inner]
+        self.peers = [rank for rank, _ in inner], [rank for rank, _ in outer]
         # Freeing is local; MPI complains of requests that are left when it ends.
         self.close = weakref.finalize(self, _free, self.forward + self.reverse, self.row)
 
@@ -57,7 +59,8 @@ class Buffers:
         for lo, hi in self.packed:
             for home, a in zip(self.homes, arrays, strict=True):
                 np.take(a, self.send_rows[lo:hi], axis=0, out=home[lo:hi], mode="clip")
-        return self._start(self.forward, self.home)
+        inner, outer = self.peers
+        return self._start(self.forward, self.home, inner + outer)
 
     def write_ghosts(self, arrays):
         """Write the ghosts that came. Local."""
@@ -69,15 +72,16 @@ class Buffers:
         """Start ghosts of arrays on their way home: `Pending`. Local."""
         for away, a in zip(self.aways, arrays, strict=True):
             away[:] = a[self.n_owned :]
-        return self._start(self.reverse, self.away)
+        inner, outer = self.peers
+        return self._start(self.reverse, self.away, outer + inner)
 
     def _message(self, rows):
         return [rows.view(np.uint8), len(rows), self.row]
 
-    def _start(self, requests, sent):
+    def _start(self, requests, sent, peers):
         if requests:
             type(requests[0]).Startall(requests)
-        return Pending(self, requests, len(sent), sent.nbytes)
+        return Pending(self, requests, len(sent), sent.nbytes, peers)
 
 
 class Exchange:
@@ -109,6 +113,7 @@ class Pending:
     requests: list
     n_rows: int
     n_bytes: int
+    peers: Sequence = ()  # of each request
     wait_s: float = 0.0
 
     def wait(self):
@@ -118,12 +123,18 @@ class Pending:
             type(self.requests[0]).Waitall(self.requests)
         self.wait_s = time.perf_counter() - start
 
+    def waits_for(self):
+        """Ranks with whom the exchange is not done; another thread may ask. Local."""
+        requests = zip(self.requests, self.peers, strict=True)
+        waiting = {rank for request, rank in requests if not request.Get_status()}
+        return sorted(waiting or set(self.peers))  # Open MPI tells nothing of requests that are being waited for
+
 
 class PendingChanged(Pending):
     """A `Halo.changed_begin` in flight; ``messages`` are received ones first."""
 
-    def __init__(self, requests, messages, n_rows, n_bytes):
-        super().__init__(None, requests, n_rows, n_bytes)
+    def __init__(self, requests, messages, n_rows, n_bytes, peers):
+        super().__init__(None, requests, n_rows, n_bytes, peers)
         self.messages = messages
 
 

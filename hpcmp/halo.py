@@ -139,7 +139,8 @@ class Halo:
             received.append(message)  # kept alive until the send is done
             n_rows += n_picked
             n_bytes += message.nbytes
-        return PendingChanged(requests, received, n_rows, n_bytes)
+        peers = [*self.recv_ranks.tolist(), *self.send_ranks.tolist()]
+        return PendingChanged(requests, received, n_rows, n_bytes, peers)
 
     def changed_end(self, x, changed, pending):
         """Wait; write the ghosts that changed and their flags. Collective."""

@@ -43,6 +43,36 @@ class IdOrder:
         return combine_blocks(self.n, fields, blocks)
 
 
+def at_ids(graph, ids, column):
+    """A column of owned rows at some ids, of vertices on any ranks. Collective.
+
+    Parameters
+    ----------
+    ids : int64 (m,)
+    column : (n_owned,) integers
+        Not below 0.
+
+    Returns
+    -------
+    (m,) of the column's dtype
+        -1 where there is no such vertex.
+    """
+    plan, comm = IdOrder(graph), graph.comm
+    column = plan.take(column)
+    lowest = comm.allgather(int(plan.id[0]) if len(plan.id) else None)
+    holders = np.array([rank for rank, id in enumerate(lowest) if id is not None], np.int64)
+    if len(holders) == 0:
+        return np.full(len(ids), -1, column.dtype)
+    distinct, inverse = np.unique(ids, return_inverse=True)
+    starts = np.array([lowest[rank] for rank in holders], np.int64)
+    route = Route(comm, holders[np.maximum(owner_of(starts, distinct), 0)])
+    asked = route.there(distinct)
+    if len(plan.id) == 0:
+        return route.back(column)[inverse]
+    at = np.minimum(np.searchsorted(plan.id, asked), len(plan.id) - 1)
+    return route.back(np.where(plan.id[at] == asked, column[at], -1))[inverse]
+
+
 def in_order(graph, columns, what):
     """Owned rows of columns that lie in any order on any ranks. Collective.
 

@@ -7,6 +7,7 @@ number; `hpcmp.parts.repartition` then moves the rows.
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import Route, block_bounds, collective, gather_rows, owner_of, raise_together
 from hpcmp.errors import PartitionError, require
 from hpcmp.hashing import mix64
@@ -108,9 +109,9 @@ def metis(comm, graph, n_parts, seed=0):
             adjacency = pymetis.CSRAdjacency(adj_starts=xadj, adjacent=both % n)
             # weighed as the ranks are: vertices and their in-edges
             weights = 1 + np.bincount(dst, minlength=n)
-            membership = np.asarray(
-                pymetis.part_graph(n_cut, adjacency, vweights=weights.tolist(), recursive=True, options=options)[1]
-            )
+            with pulse.silent():
+                found = pymetis.part_graph(n_cut, adjacency, vweights=weights.tolist(), recursive=True, options=options)
+            membership = np.asarray(found[1])
         part = membership.astype(np.int64)
     out = np.empty(graph.n_owned, np.int64)
     counts = np.diff(graph.gid_bounds)

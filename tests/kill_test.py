@@ -27,13 +27,36 @@ import jobs
 import launch as launching
 import learning
 
+from hpcmp import analysis
+from hpcmp.errors import HpcmpError
+
 HANG_S = 60  # a job has ended so long after one of its ranks
 RANKS = (1, 2, 3)
-SCALE = 14
+SCALE = 12
 EVERY = 3  # steps between two checkpoints
+SERVICES = launching.ROOT / "examples" / "services.py"
 KINDS = {
-    "program": ["run", "pagerank", "kron.h5", "--steps", 250, "--checkpoint", "ck", "--checkpoint-every", EVERY],
+    "program": ["run", "pagerank", "kron.h5", "--steps", 300, "--checkpoint", "ck", "--checkpoint-every", EVERY],
     "training": ["train", "config.toml", "g.h5", "-o", "ck", "--set", "train.epochs=150", "--checkpoint-every", EVERY],
+    "agents": [
+        "simulate",
+        f"{SERVICES}:model",
+        "shop.h5",
+        "--steps",
+        300,
+        "--set",
+        "broken=4900",
+        "--set",
+        "at=20",
+        "--trace",
+        "full",
+        "--trail",
+        "trail",
+        "--checkpoint",
+        "ck",
+        "--checkpoint-every",
+        EVERY,
+    ],
 }
 
 
@@ -61,7 +84,9 @@ class Wrong(Exception):
 def prepare(folder):
     """Graphs and configurations of all kinds. Local."""
     learning.make(folder)
-    jobs.run_commands(1, [["generate", "kronecker", "--scale", SCALE, "-o", folder / "kron.h5"]], folder)
+    kron = ["generate", "kronecker", "--scale", SCALE, "-o", folder / "kron.h5"]
+    shop = ["generate", "erdos-renyi", "--vertices", 5000, "--edges", 15000, "--parts", 7, "-o", folder / "shop.h5"]
+    jobs.run_commands(1, [kron, shop], folder)
 
 
 def undisturbed(kind):
@@ -73,7 +98,13 @@ def undisturbed(kind):
         if done.returncode:
             raise Wrong(f"{kind.name}: exit code {done.returncode}\n{done.stderr[-3000:]}")
         kind.digest = digest_of(done.stdout)
-        shutil.rmtree(kind.folder / "ck")
+        clear(kind)
+
+
+def clear(kind):
+    """Remove what runs of a kind have left. Local."""
+    for name in ("ck", "trail"):
+        shutil.rmtree(kind.folder / name, ignore_errors=True)
 
 
 def digest_of(stdout):
@@ -81,13 +112,12 @@ def digest_of(stdout):
     return found["digest"], found.get("trail_digest")
 
 
-def start(kind, n_ranks):
-    """A job that goes on where the last one was: the process, and the mark of its ranks. Local."""
+def start(folder, argv):
+    """A job: the process, and the mark of its ranks. Local."""
     job = uuid.uuid4().hex
-    argv = launching.command(n_ranks, "-m", "hpcmp", *kind.command, "--resume")
     process = subprocess.Popen(
         argv,
-        cwd=kind.folder,
+        cwd=folder,
         env=launching.environment({launching.JOB: job}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -110,7 +140,7 @@ def kill_one(job, rng):
 
 def once(kind, n_ranks, rng, kills):
     """Start, perhaps kill, and wait for the end; whether the run has ended. Local."""
-    process, job = start(kind, n_ranks)
+    process, job = start(kind.folder, launching.command(n_ranks, "-m", "hpcmp", *kind.command, "--resume"))
     is_killed = False
     try:
         if kills:
@@ -127,6 +157,8 @@ def once(kind, n_ranks, rng, kills):
     if process.returncode == 0:
         if digest_of(stdout) != kind.digest:
             raise Wrong(f"{kind.name} on {n_ranks} ranks ends with other bits: {digest_of(stdout)}, not {kind.digest}")
+        if kind.digest[1]:
+            check_trail(kind)
         kind.n_ended += 1
         return True
     if not is_killed:
@@ -135,13 +167,25 @@ def once(kind, n_ranks, rng, kills):
     return False
 
 
+def check_trail(kind):
+    """Refuse a trail that breaks a law, or has files that it does not tell of. Local."""
+    try:
+        found = analysis.open(kind.folder / "trail")
+        found.check()
+    except HpcmpError as error:
+        raise Wrong(f"{kind.name}: {error}") from error
+    n_files, n = len(list((kind.folder / "trail").iterdir())), len(found.head["segments"]["rank"])
+    if n_files != n + 3:
+        raise Wrong(f"{kind.name}: the trail has {n_files} files; its {n} segments and 3 more are needed")
+
+
 def run_kind(kind, n_kills, rng, say=print):
     """Kill so often, then let the run end. Local."""
     undisturbed(kind)
     n_ranks, is_over = RANKS[0], True
     while kind.n_kills < n_kills or not is_over:
         if is_over:
-            shutil.rmtree(kind.folder / "ck", ignore_errors=True)
+            clear(kind)
         n_ranks = rng.choice([n for n in RANKS if n != n_ranks])
         is_over = once(kind, n_ranks, rng, kills=kind.n_kills < n_kills)
     say(

@@ -88,7 +88,7 @@ class Cluster:
         for node in ("n1", "n2"):
             (self.folder / f"spool.{node}").mkdir()
             self._start("slurmd", "-D", "-N", node)
-        self._wait_until(
+        self.wait_until(
             "both nodes are idle", lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2
         )
         return self
@@ -117,7 +117,7 @@ class Cluster:
             f"--log-file={names['log']}",
             f"--seed-file={names['seed']}",
         )
-        self._wait_until("munge has its socket", lambda: Path(names["socket"]).exists())
+        self.wait_until("munge has its socket", lambda: Path(names["socket"]).exists())
         return names["socket"]
 
     def run(self, *command, timeout=60, **options):
@@ -130,15 +130,39 @@ class Cluster:
         )
         return done.stdout
 
-    def wait_for(self, job, timeout=100):
-        """Exit code of a batch job, once it has ended. Local."""
-        end = time.monotonic() + timeout
+    def wait_for(self, job, timeout=100, then=None):
+        """Exit code of a batch job, once it has ended. Local.
+
+        A requeued job, which Slurm lets wait for two minutes, is started after
+        two seconds: its nodes refuse what they ended a second ago. ``then`` is
+        what else `scontrol update` is told at that, by the count of restarts.
+        """
+        end, hurried = time.monotonic() + timeout, 0
         while True:  # `sbatch --wait` looks every 10 s only
             shown = self.run("scontrol", "show", "job", job, "--oneliner")
             state, code = re.search(r"JobState=(\S+)", shown)[1], re.search(r"ExitCode=(\d+):", shown)[1]
+            restarts = int(re.search(r"Restarts=(\d+)", shown)[1])
+            if state == "PENDING" and restarts > hurried:
+                hurried = restarts
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now+2", *(then or {}).get(restarts, ()))
             if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
                 return int(code)
             assert time.monotonic() < end, f"job {job} is {state} after {timeout} s\n{shown}\n{self.logs()}"
+            time.sleep(0.2)
+
+    def wait_until(self, what, is_true):
+        """Wait for a condition; its absence after `START_S` stops the cluster. Local."""
+        end = time.monotonic() + START_S
+        while True:
+            with suppress(AssertionError):
+                if is_true():
+                    return
+            dead = [daemon.args[0] for daemon in self.daemons if daemon.poll() is not None]
+            if dead or time.monotonic() > end:
+                outs = "\n".join(file.read_text(errors="replace")[-1500:] for file in sorted(self.folder.glob("*.out")))
+                logs = self.logs()
+                self.stop()
+                raise RuntimeError(f"not so after {START_S} s: {what}; ended: {dead}\n{outs}\n{logs}")
             time.sleep(0.2)
 
     def logs(self):
@@ -168,20 +192,6 @@ class Cluster:
                 argv, env=self.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
         self.daemons.append(daemon)
-
-    def _wait_until(self, what, is_true):
-        end = time.monotonic() + START_S
-        while True:
-            with suppress(AssertionError):
-                if is_true():
-                    return
-            dead = [daemon.args[0] for daemon in self.daemons if daemon.poll() is not None]
-            if dead or time.monotonic() > end:
-                outs = "\n".join(file.read_text(errors="replace")[-1500:] for file in sorted(self.folder.glob("*.out")))
-                logs = self.logs()
-                self.stop()
-                raise RuntimeError(f"not so after {START_S} s: {what}; ended: {dead}\n{outs}\n{logs}")
-            time.sleep(0.2)
 
 
 def _which(program):

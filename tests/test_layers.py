@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = launching.ROOT / "hpcmp"
 
-BASE = {"errors", "dtypes", "hashing", "memory"}
-MPI = BASE | {"comm", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
+BASE = {"errors", "dtypes", "hashing", "memory", "pulse"}
+MPI = BASE | {"comm", "watchdog", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
 BOTH = MPI | NUMBA | {"edges", "directory", "labels", "graph", "assemble", "parts"}  # loops over edges are compiled
 ENGINE = BOTH | {"io", "generate", "engine"}
@@ -21,7 +21,9 @@ MAY_IMPORT = {
     "dtypes": set(),
     "hashing": set(),
     "memory": set(),
+    "pulse": set(),
     "comm": BASE,
+    "watchdog": BASE | {"comm"},
     "id_order": BASE | {"comm"},
     "changed_rows": BASE,
     "exchange": BASE | {"comm"},

@@ -107,6 +107,7 @@ def test_tests_and_scripts_say_what_they_are():
 def test_shell_scripts_stop_at_errors_or_are_sourced():
     scripts = [
         *launching.ROOT.glob("scripts/*.sh"),
+        *launching.ROOT.glob("slurm/*.sh"),
         *launching.ROOT.glob("slurm/*.sbatch"),
         launching.ROOT / ".ci" / "run",
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +20,23 @@ RANKS, LIMIT_S = 4, 100
 KINDS = {
     "program": ["run", "pagerank", "g.h5", "--steps", 4000, "--checkpoint", "ck", "--checkpoint-every", 100],
     "training": ["train", "config.toml", "learn.h5", "-o", "ck", "--set", "train.epochs=120", "--checkpoint-every", 10],
+    "agents": [
+        "simulate",
+        "services.py:model",
+        "g.h5",
+        "--steps",
+        2000,
+        "--set",
+        "broken=9",
+        "--set",
+        "at=20",
+        "--trail",
+        "trail",
+        "--checkpoint",
+        "ck",
+        "--checkpoint-every",
+        50,
+    ],
 }
 
 pytestmark = pytest.mark.skipif(
@@ -30,6 +48,7 @@ pytestmark = pytest.mark.skipif(
 def folder(tmp_path_factory):
     made = learning.make(tmp_path_factory.mktemp("survive"))
     (made / "g.h5").rename(made / "learn.h5")
+    shutil.copy(launching.ROOT / "examples" / "services.py", made)
     jobs.run_commands(1, [["generate", "kronecker", "--scale", 10, "-o", made / "g.h5"]], made)
     return made
 
@@ -66,19 +85,20 @@ def kill_in_mid_run(folder, command, n_killed, rng):
 
 
 @pytest.mark.limit(3 * LIMIT_S)
-@pytest.mark.parametrize(("kind", "n_killed"), [("program", 1), ("training", 2)])
+@pytest.mark.parametrize(("kind", "n_killed"), [("program", 1), ("training", 2), ("agents", 1)])
 def test_the_others_go_on_and_end_with_the_same_digest(folder, kind, n_killed):
-    if kind == "training" and os.environ.get("HPCMP_LONG_TESTS") != "1":
+    if kind != "program" and os.environ.get("HPCMP_LONG_TESTS") != "1":
         pytest.skip("half a minute; HPCMP_LONG_TESTS=1 asks for it")
     command = KINDS[kind]
     alone = json.loads(jobs.run_commands(1, [[*command, "--json"]], folder, cwd=folder)[0])
-    subprocess.run(["rm", "-rf", folder / "ck"], check=True)
+    subprocess.run(["rm", "-rf", folder / "ck", folder / "trail"], check=True)
     seed = int(os.environ.get("HPCMP_SURVIVE_SEED", 0))
     code, stdout, stderr = kill_in_mid_run(folder, command, n_killed, random.Random(seed))
     subprocess.run(["rm", "-rf", folder / "ck"], check=True)
     assert code == 0, stderr[-6000:]
     assert f"{n_killed} of {RANKS} ranks died; the other {RANKS - n_killed} go on" in stderr
     found = json.loads([line for line in stdout.splitlines() if line.startswith("{")][-1])
+    assert found.get("trail_digest") == alone.get("trail_digest")
     assert found["digest"] == alone["digest"] and found["ranks"] == RANKS - n_killed
 
 

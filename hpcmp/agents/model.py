@@ -34,7 +34,7 @@ class Model:
         self.relations = number_relations(graph, self.kinds)
         width = max(kind.record(0, self.is_traced).itemsize for kind in self.kinds)
         self.records = tuple(kind.record(width, self.is_traced) for kind in self.kinds)
-        self.width = width
+        self.width, self.seed, self.params = width, seed, params
         self.constants = np.int64(graph.n_vertices), np.int64(seed), *(_as_number(k, v) for k, v in params.items())
         self.context = record("Context", [*CONTEXT, *params])
         self.row = np.argsort(graph.id[: graph.n_owned], kind="stable").astype(LID)
@@ -154,6 +154,8 @@ class Model:
             for agent in self.agents
         ]
         key = fingerprint(functions, [(t.kinds, t.merged_kinds, t.has_limits) for t in types], kinds)
+        rules = [(a.name, [(k.title, *rule) for k, rule in a.limits.items()], a.acts_alone) for a in self.agents]
+        self.code = fingerprint(key, rules, [(name, type(r).__name__) for name, r in self.measures.items()])
         self.changes = self.trace == "full" and any(agent.merges for agent in self.agents)
         level = "off" if not self.is_traced else "as sent" if self.changes else "record"
         self.step = _kept(
@@ -170,6 +172,14 @@ class Model:
             }
             for agent in self.agents
         ]
+
+    def columns(self):
+        """States by vertex, 0 where an agent has no such field: dict. Local."""
+        columns = {}
+        for agent, state, places in zip(self.agents, self.states, self.places, strict=True):
+            for name, dtype in agent.state.items():
+                columns.setdefault(name, np.zeros(self.graph.n_owned, dtype))[self.row[places]] = state[name]
+        return columns
 
     def views(self, buffer, merges=False):
         """Records of every kind over a buffer; may functions write them? Local."""

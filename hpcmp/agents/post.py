@@ -7,9 +7,10 @@ in the order of their ids, so on one rank a block finds its messages in the orde
 import numpy as np
 
 from hpcmp.agents.near import neighbour_lists
-from hpcmp.comm import MAX_COUNT, alltoallv, owner_of, raise_together, together
+from hpcmp.comm import MAX_COUNT, Route, alltoallv, owner_of, raise_together, together
 from hpcmp.dtypes import LID
-from hpcmp.errors import HpcmpError, MemoryLimitError, ProgramError
+from hpcmp.errors import FormatError, HpcmpError, MemoryLimitError, ProgramError
+from hpcmp.id_order import at_ids
 from hpcmp.io.free import free_bytes, shown
 from hpcmp.kernels import chunks, inbox, outbox, places, recording
 from hpcmp.kernels.records import WORD, payload_word
@@ -268,6 +269,45 @@ class Post:
         self.deal([last], self.n_blocks + (n >> CHUNK_BITS) + 1)
         to = words.view(self.model.records[0])["to"]
         chunks.unpack(words, to, self.words, self.n_words, np.uint64(self.block_bits), self.writer(last))
+
+    # ------------------------------------------------------------ checkpoints
+
+    def on_their_way(self):
+        """All messages that will be read, and the ids of their receivers: dict. Local."""
+        words = self.words.reshape(-1, self.n_words)[self.waiting()]
+        to = words.reshape(-1).view(self.model.records[0])["to"]
+        return {"words": words, "receiver": self.near[0][to]}
+
+    def take_up(self, words, receiver, longest, what):
+        """Have messages on their way that `on_their_way` gave on any ranks. Collective.
+
+        Parameters
+        ----------
+        longest : int
+            Most steps that one of all ranks waits.
+        what : str
+            They are of, for an error.
+
+        Raises
+        ------
+        FormatError
+            One is of or to no agent. Raised on every rank.
+        MemoryLimitError
+            There is no room for them. Raised on every rank.
+        """
+        head, agent = words.reshape(-1).view(self.model.records[0]), self.near[2][: self.graph.n_owned]
+        address = (self.comm.rank << int(chunks.ROW_BITS)) | agent.astype(np.int64)
+        found = at_ids(self.graph, np.concatenate((receiver, head["sender"])), address)
+        with together(self.comm):
+            if (found < 0).any():
+                raise FormatError(f"{what} has a message of or to an agent that the graph does not have")
+        to, head["home"] = found[: len(words)], found[len(words) :]
+        head["to"] = to & int(chunks.ROW_MASK)
+        words = Route(self.comm, to >> int(chunks.ROW_BITS)).there(words)
+        with together(self.comm):
+            self._take_in(words.reshape(-1))
+        chunks.count(*self.writes, self.link, self.counts)
+        self.longest, self.is_sorted = longest, False
 
     # ------------------------------------------------------------ receivers anywhere
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpcmp.comm import together
 from hpcmp.io import trail_segment
-from hpcmp.io.trail import PHASES
+from hpcmp.io.trail import COUNTS, PHASES
 from hpcmp.io.trail_ranks import TrailWriter
 from hpcmp.jit import compile_s
 from hpcmp.kernels import inbox, recording
@@ -34,9 +34,11 @@ class Recorder:
         Share of conversations that are kept.
     any_id : bool
         Whether receivers may be no agents.
+    earlier, replaces
+        Of `TrailWriter`.
     """
 
-    def __init__(self, model, folder, seed, sample=1.0, any_id=False):
+    def __init__(self, model, folder, seed, sample=1.0, any_id=False, earlier=None, replaces=True):
         self.model, self.comm, self.seed, self.sample = model, model.graph.comm, seed, sample
         self.payloads = [np.dtype(list(kind.dtypes.items())) for kind in model.kinds]
         self.lengths = trail_segment.payload_lengths(model.trace, self.payloads).astype(np.int64)
@@ -49,11 +51,13 @@ class Recorder:
             "sample": sample,
             "first_step": 0,
         }
-        self.trail = TrailWriter(self.comm, folder, about)
+        self.trail = TrailWriter(self.comm, folder, about, earlier, replaces)
         self.ids, self.pool = model.graph.id[model.row], Pool()
         self.low, self.id_dtype = (0, np.dtype(np.int64)) if any_id else self._range_of_ids()
         self.sums = []  # of each segment of blocks, by step in which messages were sent
         self.in_flight = np.zeros(len(model.kinds), np.int64)  # of all ranks together, as each counts its share
+        if earlier is not None:
+            self.in_flight += self.trail.counts[-1][COUNTS.index("in_flight")]
         if self.trail.keeps_records:
             self.trail.write_agents(self.ids, model.table.type.astype(np.uint16))
         self._seconds, self._last = dict.fromkeys(PHASES, 0.0), _work_s()
@@ -156,6 +160,13 @@ class Recorder:
             self._share_sums()
             self.trail.close(self._first_open(post))
         self.lap("record")
+
+    def so_far(self, post):
+        """What a trail that goes on needs to know, see `TrailWriter`. Collective."""
+        self._share_sums()
+        found = self.trail.so_far(self._first_open(post))
+        self.lap("record")
+        return found
 
     def _share_sums(self):
         """Add up what threads have summed."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpcmp import analysis, jit
-from hpcmp.agents import wrong
+from hpcmp.agents import resume, wrong
 from hpcmp.agents.post import Post
 from hpcmp.comm import raise_together, together
 from hpcmp.engine.reduce import Totals, share_of
 from hpcmp.engine.result import make_result
 from hpcmp.errors import ProgramError
+from hpcmp.io.trail import COUNTS
 from hpcmp.kernels import inbox, places
 
 
@@ -58,11 +59,11 @@ class Simulation:
 class Run:
     """A model on its way."""
 
-    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until, drops_unknown=False):
+    def __init__(self, model, budget, any_receiver, threads, progress, recorder, until, drops_unknown, keeper):
         self.model, self.graph, self.comm = model, model.graph, model.graph.comm
         self.budget, self.progress, self.threads = budget, progress, jit.Threads(1 if model.is_checked else threads)
         self.post = Post(model, any_receiver, drops_unknown, budget, self.threads.n_threads)
-        self.recorder = recorder
+        self.recorder, self.keeper = recorder, keeper
         states = {agent.name: state for agent, state in zip(model.agents, model.states, strict=True)}
         self.found = Simulation(model.graph, model.agents, states, trail=recorder and recorder.trail.folder)
         self.until, self.totals = until, Totals(model.measures)
@@ -73,18 +74,24 @@ class Run:
         self.late = np.sort(np.concatenate([*late, np.zeros(0, np.int64)]))  # when agents with a goal come
         self.sent = 0  # by all, in all steps so far
         self.ended = 0
+        self._acting = {}  # of each segment of blocks whose agents act: its outbox
 
-    def to_the_end(self, steps):
-        """All steps. Collective."""
+    def where(self):
+        """How far the run is, for other threads. Local."""
+        outboxes = tuple(self._acting.values())
+        at_hand = [wrong.who(self.model, self.found.steps, out.at).rstrip(",") for out in outboxes]
+        return "; ".join(at_hand) or f"step {self.found.steps}, its agents have acted"
+
+    def to_the_end(self, steps, saved=None):
+        """All steps, from the first or from a checkpoint on. Collective."""
         start = said = time.perf_counter()
         compiled = jit.compile_s()
-        model, found = self.model, self.found
-        with together(self.comm):
-            for agent, begin, state in zip(model.agents, model.begins, model.states, strict=True):
-                if begin:
-                    with self._named(agent, state, "begin") as at:
-                        begin(model.seen(state), at, model.at_step(-1), 0, len(state))
-        for step in range(steps):
+        found = self.found
+        if saved is None:
+            self._begin()
+        else:
+            resume.give(self, saved)
+        for step in range(found.steps, steps):
             try:
                 totals = self._step(step)
             except Exception as error:
@@ -101,11 +108,23 @@ class Run:
             if self.progress and self.comm.rank == 0 and time.perf_counter() - said > 5:
                 said = time.perf_counter()
                 self.progress(f"step {step}: {totals['sent']} messages sent, {totals['in_flight']} on their way")
+            if self.keeper:
+                self.keeper.after_step(step + 1, totals, lambda: resume.take(self), is_last=step + 1 == steps)
+        costs = self.keeper.finish() if self.keeper else None
         if self.recorder:
             found.step_digests, found.trail_digest = self.recorder.finish(self.post)
         found.seconds, compile_s = self.comm.bcast((time.perf_counter() - start, jit.compile_s() - compiled))
-        found.result = self._result({"compile": compile_s, "run": found.seconds - compile_s})
+        found.result = self._result({"compile": compile_s, "run": found.seconds - compile_s}, costs)
         return found
+
+    def _begin(self):
+        """The first states. Collective."""
+        model = self.model
+        with together(self.comm):
+            for agent, begin, state in zip(model.agents, model.begins, model.states, strict=True):
+                if begin:
+                    with self._named(agent, state, "begin") as at:
+                        begin(model.seen(state), at, model.at_step(-1), 0, len(state))
 
     def _is_over(self):
         """Whether the measures are such that the run ends, by the word of rank 0. Collective."""
@@ -158,6 +177,7 @@ class Run:
             log = self.recorder.log(s, post.n_due(blocks), step) if self.recorder else ()
             boxes[s] = post.boxes(s, blocks, step, log)
         waiting = dict(boxes)
+        self._acting = {s: out for s, (_, out) in boxes.items()}
         while waiting:
             done = []
 
@@ -173,6 +193,7 @@ class Run:
                     raise wrong.told(model, step, out.at, self.budget)
                 if is_done:
                     done.append(s)
+                    self._acting.pop(s)
 
             self.threads.run(some, [(s, s + 1) for s in waiting])
             waiting = {s: both for s, both in waiting.items() if s not in done}
@@ -190,13 +211,14 @@ class Run:
         not_done = not_done if any(agent.goal_function for agent in self.model.agents) else 1
         is_late = self.recorder is not None and self.recorder.trail.is_late
         mine = [sent, due - dropped, dropped + self.post.n_lost, self.post.n_waiting, not_done, is_late]
-        mine = np.array([*mine, error is not None], np.int64)
+        wishes = self.keeper.of_step(step + 1) if self.keeper else {}
+        mine = np.array([*mine, *wishes.values(), error is not None], np.int64)
         total = np.empty_like(mine)
         self.comm.Allreduce(mine, total)
         *totals, n_failed = total.tolist()
         if n_failed:
             raise_together(self.comm, error)
-        totals = dict(zip(("sent", "delivered", "dropped", "in_flight", "not_done", "late"), totals, strict=True))
+        totals = dict(zip((*COUNTS, "not_done", "late", *wishes), totals, strict=True))
         self.sent += totals["sent"]
         self.ended += totals["delivered"] + totals["dropped"]
         if self.sent != self.ended + totals["in_flight"]:
@@ -205,7 +227,7 @@ class Run:
                 f"{totals['in_flight']} are on their way"
             )
             raise_together(self.comm, error)  # of all ranks, since the sums are the same
-        self.found.counts.append({name: totals[name] for name in ("sent", "delivered", "dropped", "in_flight")})
+        self.found.counts.append({name: totals[name] for name in COUNTS})
         return totals
 
     @contextlib.contextmanager
@@ -235,14 +257,10 @@ class Run:
                 for share in shares:
                     totals.add(name, share)
 
-    def _result(self, seconds):
-        """States by vertex, those of other types 0. Collective."""
-        model, n = self.model, self.graph.n_owned
-        columns = {}
+    def _result(self, seconds, costs):
+        """What is left of the run, `costs` of its checkpoints among it. Collective."""
         with together(self.comm):
-            for agent, state, places_of in zip(model.agents, model.states, model.places, strict=True):
-                for name, dtype in agent.state.items():
-                    columns.setdefault(name, np.zeros(n, dtype))[model.row[places_of]] = state[name]
+            columns = self.model.columns()
         found, table = self.found, {"step": np.arange(self.found.steps)}
         for name in found.counts[0] if found.counts else ():
             table[name] = np.array([row[name] for row in found.counts])
@@ -256,6 +274,7 @@ class Run:
             converged=found.ended != "steps",
             steps=table | {f"value_{name}": values for name, values in found.measures.items()},
             values={name: values[-1].item() for name, values in found.measures.items() if len(values)},
+            checkpoints=costs,
         )
 
 

@@ -1,10 +1,14 @@
 """Running a model of agents: what is asked of a run, checked."""
 
+from hpcmp import pulse
+from hpcmp.agents import resume
 from hpcmp.agents.kinds import whole
 from hpcmp.agents.model import Model
 from hpcmp.agents.record import Recorder
 from hpcmp.agents.run import Run
 from hpcmp.comm import collective, together
+from hpcmp.engine.checkpoints import Keeper
+from hpcmp.engine.run import say
 from hpcmp.errors import ProgramError
 
 LEAST_BUDGET = 1024  # messages of an agent in a step
@@ -29,6 +33,7 @@ def simulate(
     sample=1.0,
     threads=1,
     check=False,
+    checkpoints=None,
     progress=None,
 ):
     """Run a model of agents on the vertices of a graph. Collective.
@@ -72,6 +77,9 @@ def simulate(
     check : bool
         Run functions as plain Python: slow, debuggable, the same bits for
         arithmetic. Conservation of messages is asserted in every step.
+    checkpoints : Checkpoints, optional
+        Where and when the run is checkpointed, and whether it goes on from
+        there. With it a trail is that of the whole run, whatever was killed.
     progress : callable (text), optional
         Called on rank 0 every few seconds.
 
@@ -85,6 +93,8 @@ def simulate(
         The model does not fit the graph or itself, a function fails, an inbox
         overflows, or a receiver does not exist; with agent, step and message.
         Raised on every rank.
+    Suspended
+        It was told to leave, and has left a checkpoint. Raised on every rank.
     """
     with together(graph.comm):
         if trail is not None and trace not in ("headers", "full"):
@@ -104,9 +114,25 @@ def simulate(
         model = Model(graph, agents, params or {}, seed, role, joins, trace, check)
     budget = budget or max(LEAST_BUDGET, 4 * graph.comm.allreduce(int(graph.out_degree.max(initial=0)), _largest()))
     drops = unknown == "drop"
-    recorder = Recorder(model, trail, seed, float(sample), drops) if model.is_traced else None
-    run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops)
-    return run.to_the_end(steps)
+    how = {"any_receiver": bool(any_receiver), "unknown": unknown, "role": role if len(model.agents) > 1 else None}
+    how |= {"joins": joins, "trace": trace, "sample": float(sample), "records": trail is not None}
+    saved = keeper = recorder = None
+    try:
+        if checkpoints is not None:
+            keeper = Keeper(graph.comm, checkpoints, resume.identity(model, **how), progress or say)
+            saved = keeper.resume()
+        if model.is_traced:
+            earlier = saved and resume.earlier_trail(graph.comm, saved)
+            replaces = checkpoints is None or checkpoints.force or not checkpoints.resume
+            recorder = Recorder(model, trail, seed, float(sample), drops, earlier, replaces)
+        run = Run(model, int(budget), bool(any_receiver), threads, progress, recorder, until, drops, keeper)
+        with pulse.telling(run.where):
+            return run.to_the_end(steps, saved)
+    finally:
+        if recorder is not None:
+            recorder.trail.end()
+        if keeper is not None:
+            keeper.close()
 
 
 def _largest():

@@ -7,12 +7,14 @@ need inside these functions, so that ``--help`` is quick.
 """
 
 import argparse
+import contextlib
 import importlib
 import sys
 
 from hpcmp import __version__
 from hpcmp.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, HpcmpError, RankLost, Suspended
 
+WATCHED = ("generate", "convert", "partition", "run", "train", "simulate", "infer", "bench")
 VERBS = (
     "doctor",
     "generate",
@@ -29,6 +31,10 @@ VERBS = (
     "export",
     "trace",
     "bench",
+)
+WATCHDOG = (
+    "end the job, exit code 86, once no rank has got on for so long; tell where each rank is and whom it waits for "
+    "(default: never)"
 )
 
 
@@ -75,7 +81,7 @@ def make_parser():
         prog="hpcmp",
         description="Message passing on graphs across MPI ranks. Every verb works alone and under `mpirun -n P`.",
         epilog="Exit codes: 0 done, 2 a mistake in input or arguments, 3 diff found a difference, 85 left after a checkpoint "
-        "and wants to be started again, 1 a fault of hpcmp.",
+        "and wants to be started again, 86 ended by --watchdog, 1 a fault of hpcmp.",
     )
     parser.add_argument("--version", action="version", version=f"hpcmp {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -89,35 +95,67 @@ def make_parser():
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(added)
+        for parser_of_verb in _innermost(added) if name in WATCHED else ():
+            parser_of_verb.add_argument("--watchdog", type=float, metavar="SECONDS", help=WATCHDOG)
     return parser
+
+
+def _innermost(parser):
+    """The parsers of a verb's kinds, or its own."""
+    kinds = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return kinds[0].values() if kinds else [parser]
 
 
 def _on_all_ranks(verb, args):
     from hpcmp.cli import checkpointing
-    from hpcmp.comm import abort, ends_all_ranks, refuse_singleton_trap, together, world
+    from hpcmp.comm import abort, world
 
     try:
-        comm = world()
+        comm = first = world()
     except (ImportError, RuntimeError) as error:
         _complain(f"no MPI library was found ({error}); install one, for example: pip install 'hpcmp[mpich]'")
         return EXIT_USER
     while True:
         try:
-            with ends_all_ranks(comm):
-                with together(comm):
-                    if args.verb != "doctor":  # it explains the trap instead
-                        refuse_singleton_trap(comm)
-                    if getattr(args, "survive", False):
-                        checkpointing.check_survive(comm, args)
-                return verb.run(comm, args)
+            code = _run_verb(comm, verb, args)
+            break
         except RankLost as error:
             if not getattr(args, "survive", False):
                 abort(comm, error)
             comm = checkpointing.without_the_dead(comm, args)
-        except HpcmpError as error:
-            if comm.rank == 0:
-                _complain(error)
-            return error.exit_code
+    if comm is not first:
+        checkpointing.leave_without_the_dead(comm, code or EXIT_DONE)
+    return code
+
+
+def _run_verb(comm, verb, args):
+    """The exit code of a verb on the ranks that there are. Collective."""
+    from hpcmp.cli import checkpointing
+    from hpcmp.comm import ends_all_ranks, refuse_singleton_trap, together
+
+    try:
+        with ends_all_ranks(comm):
+            with together(comm):
+                if args.verb != "doctor":  # it explains the trap instead
+                    refuse_singleton_trap(comm)
+                if getattr(args, "survive", False):
+                    checkpointing.check_survive(comm, args)
+            with _watched(comm, getattr(args, "watchdog", None)):
+                return verb.run(comm, args)
+    except RankLost:
+        raise
+    except HpcmpError as error:
+        if comm.rank == 0:
+            _complain(error)
+        return error.exit_code
+
+
+def _watched(comm, seconds):
+    if seconds is None:
+        return contextlib.nullcontext()
+    from hpcmp.watchdog import Watchdog
+
+    return Watchdog(comm, seconds)
 
 
 def _on_rank_0(verb, args):

@@ -77,6 +77,19 @@ def without_the_dead(comm, args):
     return left
 
 
+def leave_without_the_dead(comm, code):
+    """End without MPI's farewell, which may wait for the dead. Collective."""
+    import contextlib
+    import os
+    import sys
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(Exception):  # one more has died
+        comm.Barrier()
+    os._exit(code)
+
+
 def checkpoints_of(args):
     """What the options of `add_checkpoints` ask for: Checkpoints or None. Local.
 
@@ -102,3 +115,8 @@ def checkpoints_of(args):
         force=args.force,
         changed_code=args.changed_code,
     )
+
+
+def costs_of(checkpoints):
+    """What checkpoints cost, in words. Local."""
+    return "{written} checkpoints, {bytes} bytes; the run waited {stall_s:.3g} s for them".format(**checkpoints)

@@ -193,6 +193,7 @@ def _open(comm, path, names, row_bytes):
 
 def print_result(comm, args, result, seconds, wall_s, is_verified=False, trace="off"):
     """Print what a run came to, as lines or JSON. Collective."""
+    from hpcmp.cli.checkpointing import costs_of
     from hpcmp.cli.output import say, say_json, table
 
     graph = result.graph
@@ -233,12 +234,7 @@ def print_result(comm, args, result, seconds, wall_s, is_verified=False, trace="
         f"halo: {halo['rows']} rows, {halo['bytes']} bytes sent, {halo['wait_s']:.3g} s waited by the slowest rank",
     )
     if result.checkpoints is not None:
-        say(
-            comm,
-            "{written} checkpoints, {bytes} bytes; the run waited {stall_s:.3g} s for them".format(
-                **result.checkpoints
-            ),
-        )
+        say(comm, costs_of(result.checkpoints))
     if trace == "counts":
         columns = _traced(result)["counts"]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

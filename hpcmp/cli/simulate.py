@@ -5,11 +5,13 @@ EXAMPLES = (
     "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 100 --seed 7 -o states.h5",
     "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 100 --trace full --trail trail   (then `trace`)",
     "hpcmp simulate rumour.py:model small.h5 --steps 3 --check  (as plain Python: print, pdb)",
+    "mpirun -n 4 hpcmp simulate rumour.py:model town.h5 --steps 9000 --trail trail --checkpoint ck --resume  (start it again)",
 )
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.checkpointing import add_checkpoints
     from hpcmp.cli.output import add_output
 
     parser.add_argument(
@@ -38,6 +40,7 @@ def add_arguments(parser):
         metavar="X",
         help="records of a share of conversations (default 1: all)",
     )
+    add_checkpoints(parser)
     parser.add_argument("--check", action="store_true", help="run the functions as plain Python")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -45,6 +48,17 @@ def add_arguments(parser):
 
 def run(comm, args):
     """Open, simulate, write. Collective."""
+    from hpcmp.cli.checkpointing import checkpoints_of
+    from hpcmp.comm import together
+    from hpcmp.engine.checkpoints import listening
+
+    with together(comm):
+        checkpoints = checkpoints_of(args)
+    with listening(checkpoints):
+        _run(comm, args, checkpoints)
+
+
+def _run(comm, args, checkpoints):
     import time
 
     from hpcmp import agents
@@ -60,7 +74,7 @@ def run(comm, args):
         settings, model = parse_settings(args.set), load_model(args.model)
         if args.threads < 1 or args.steps < 0:
             raise ProgramError("--threads must be at least 1 and --steps at least 0")
-        if args.trail and comm.rank == 0:
+        if args.trail and not args.resume and comm.rank == 0:
             refuse_to_replace_trail(args.trail, args.force)
     check_output(comm, args, args.graph, args.model.rpartition(":")[0])
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
@@ -85,6 +99,7 @@ def run(comm, args):
         sample=args.trace_sample,
         threads=args.threads,
         check=args.check,
+        checkpoints=checkpoints,
         progress=lambda text: note(comm, text),
     )
     seconds = {"read": read_s, **found.result.seconds, "write": 0.0}
@@ -123,6 +138,7 @@ def load_model(spec):
 
 def _print(comm, args, found, settings, seconds):
     """Print what a run came to, as lines or JSON. Collective."""
+    from hpcmp.cli.checkpointing import costs_of
     from hpcmp.cli.output import say, say_json
     from hpcmp.engine.history import peak_rss_bytes
 
@@ -149,6 +165,7 @@ def _print(comm, args, found, settings, seconds):
         "trail_digest": found.trail_digest,
         "trail": args.trail,
         "output": args.output,
+        **({} if found.result.checkpoints is None else {"checkpoints": found.result.checkpoints}),
     }
     if args.json:
         say_json(comm, facts)
@@ -162,6 +179,8 @@ def _print(comm, args, found, settings, seconds):
         comm,
         f"{', '.join(f'{name} {n}' for name, n in totals.items())}; {', '.join(f'{k} {v:.3g} s' for k, v in seconds.items())}",
     )
+    if found.result.checkpoints is not None:
+        say(comm, costs_of(found.result.checkpoints))
     say(comm, f"digest {found.digest}")
     if found.trail_digest:
         say(comm, f"digest of the trail {found.trail_digest}")

@@ -50,6 +50,9 @@ def why_not(program, bound):
 class AsyncLoop(Loop):
     """A run that is one long step."""
 
+    n_rounds = 0
+    _mail, _n_idle = None, 0  # looks in a row that found neither work nor messages
+
     def run(self, n_rounds):
         """Work until no rank has work and no message is on its way. Collective.
 
@@ -61,7 +64,6 @@ class AsyncLoop(Loop):
         self.frontier.remembers = self._may_remember()
         is_contraction = self.program.contraction is not None
         self.max_rounds = MAX_ROUNDS if n_rounds is None and is_contraction else n_rounds
-        self.n_rounds = 0
         self.history.begin_step()
         counts = self._initialise()
         if self.exchange is not None:  # ghosts of a contraction start from what their owners send at first
@@ -69,7 +71,7 @@ class AsyncLoop(Loop):
             self._agree(None, self._ctx())
             self.exchange.end(self.exchange.begin())
         self._posted = [a[: self.graph.n_owned].copy() for a in self.bound.sent]
-        mail = Mail(self.graph.halo, self.bound.sent)
+        mail = self._mail = Mail(self.graph.halo, self.bound.sent)
         work = self._contract if is_contraction else self._spread
         self._go_on(mail, work)
         active, messages = counts["changed"] or self.graph.n_vertices, counts["out_edges"] or self.graph.n_edges
@@ -80,25 +82,37 @@ class AsyncLoop(Loop):
         self.history.end_step(active, messages, counts, self.values)
         self.step, self.converged = 1, True
 
+    def where(self):
+        """How far the run is, for other threads. Local."""
+        mail = self._mail
+        told = f", {mail.n_sent} messages sent, {mail.n_received} received" if mail else ""
+        return f"round {self.n_rounds} of this rank{told}"
+
+    def waits_for(self):
+        """Ranks whose messages an idle rank waits for; of a busy one None. Local."""
+        return self.graph.halo.recv_ranks.tolist() if self._n_idle else None
+
     def _go_on(self, mail, work):
         """Work, send and receive until all ranks have nothing to do."""
-        ended, n_idle, has_work, said = Ended(self.comm), 0, True, time.perf_counter()
+        ended, has_work, said = Ended(self.comm), True, time.perf_counter()
         while True:
             arrived = mail.receive()
             if ended.is_failing:
                 has_work = False
                 mail.forget()
             elif has_work or arrived:
+                self._n_idle = 0
                 self._attempt(lambda: work(mail))
                 has_work = False
             is_sent = self.error is not None or mail.post()  # else the last messages are still on their way
             if is_sent and not arrived and ended.ask(mail.n_sent, mail.n_received, self.error is not None):
                 break
-            n_idle = 0 if arrived else n_idle + 1
-            _rest(n_idle)
+            self._n_idle = 0 if arrived else self._n_idle + 1
+            _rest(self._n_idle)
             if self.progress and time.perf_counter() - said > PROGRESS_S:
                 said = time.perf_counter()
                 self.progress(f"{mail.n_sent} messages sent by rank 0")
+        self._n_idle = 0
         mail.close()
 
     # ------------------------------------------------------------ work

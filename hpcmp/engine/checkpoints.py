@@ -263,7 +263,10 @@ class Keeper:
             return None
         found = snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
-            self.say(f"no checkpoint in {folder} can be used; the run begins anew")
+            is_bad = self.comm.rank == 0 and bool(snapshot.steps_in(folder))
+            self.say(
+                f"no checkpoint in {folder} {'can be used; the run begins anew' if is_bad else 'yet; the run begins'}"
+            )
             return None
         raise_together(self.comm, self._unlike(found.facts["identity"]))
         self.resumed_from = found.step
@@ -291,7 +294,7 @@ class Keeper:
         is_written = self.writer.step is not None and self.writer.is_written
         return dict(zip(WISHES, (write, leave, int(is_written)), strict=True))
 
-    def after_step(self, step, sums, take):
+    def after_step(self, step, sums, take, is_last=False):
         """Do what the sums of all ranks' wishes say. Collective.
 
         Parameters
@@ -299,7 +302,10 @@ class Keeper:
         sums : dict
             Of `of_step`.
         take : callable () -> (facts, tables)
-            The state of the run. Collective.
+            The state of the run; arrays that can be written are copied. What
+            it raises ends the run. Collective.
+        is_last : bool
+            The run ends now, and need not leave.
 
         Raises
         ------
@@ -310,23 +316,26 @@ class Keeper:
         """
         if self.writer.step is not None and sums["written"] == self.comm.size:
             self._commit()
-        if sums["leave"]:
+        if sums["leave"] and not is_last:
             self._leave(step, take)
         if sums["write"] and self.writer.step is not None and self.wishes.every is not None:
             self._commit()  # after so many steps means all of them
         if sums["write"] and self.writer.step is None:
-            try:
-                self._begin(step, take, copies=True)
-            except FileError as error:
-                self._complain(step, error)
+            self._begin(step, take)
 
-    def _begin(self, step, take, copies):
+    def _begin(self, step, take, must=False):
         start = time.perf_counter()
         facts, tables = take()
-        if copies:  # the run goes on and changes them
-            tables = {t: {name: a.copy() for name, a in columns.items()} for t, columns in tables.items()}
+        if not must:  # the run goes on and changes them
+            tables = {t: {name: _kept(a) for name, a in columns.items()} for t, columns in tables.items()}
         n_bytes = sum(a.nbytes for columns in tables.values() for a in columns.values())
-        self.writer.begin(step, {"identity": self.identity, **facts}, tables)
+        try:
+            self.writer.begin(step, {"identity": self.identity, **facts}, tables)
+        except FileError as error:
+            if must:
+                raise
+            self._complain(step, error)
+            return
         stall_s = time.perf_counter() - start
         self.stall_s += stall_s
         self._begun_at = time.perf_counter()
@@ -349,7 +358,7 @@ class Keeper:
     def _leave(self, step, take):
         if self.writer.step is not None:
             self._commit()
-        self._begin(step, take, copies=False)
+        self._begin(step, take, must=True)
         self._commit(must=True)
         error = Suspended(f"checkpointed after step {step} in {self.asked.folder}; --resume goes on from there")
         raise_together(self.comm, error)
@@ -371,6 +380,10 @@ class Keeper:
         self.writer.close()
         if self.listens:
             heard.forget()
+
+
+def _kept(a):
+    return a.copy() if a.flags.writeable else a
 
 
 def _silent(_text):

@@ -23,18 +23,20 @@ class History:
         self.seconds = {name: [] for name in (*PHASES, "total")}
         self.own_rows = self.own_bytes = 0
         self._clock = time.perf_counter
+        self.phase = ""  # the last that was done in this step
 
     def begin_step(self):
         """Start the clocks of a step. Local."""
         self._step_start = self._last = self._clock()
         for seconds in self.seconds.values():
             seconds.append(0.0)
+        self.phase = ""
 
     def lap(self, phase):
         """Seconds since the last lap belong to this phase. Local."""
         now = self._clock()
         self.seconds[phase][-1] += now - self._last
-        self._last = now
+        self._last, self.phase = now, phase
 
     def carried(self, pending):
         """Count what this rank sent in an exchange. Local."""

@@ -88,8 +88,13 @@ class Loop:
                 self.converged = True
                 return
             if self.keeper is not None:
-                self.keeper.after_step(self.step, counts, lambda: resume.take(self))
+                self.keeper.after_step(self.step, counts, lambda: resume.take(self), is_last=self.step == n_steps)
         self.converged = only_changed and counts["changed"] == 0 and not counts["waiting"]
+
+    def where(self):
+        """How far the run is, for other threads. Local."""
+        phase = self.history.phase
+        return f"step {self.step}, after its phase {phase}" if phase else f"step {self.step}, in its first phase"
 
     def _may_remember(self):
         """Whether only the end counts, so that a message heard before need not be heard again."""

@@ -43,7 +43,7 @@ def give(loop, saved):
         every rank.
     """
     columns = in_order(loop.graph, saved.tables[VERTICES], what=f"the checkpoint of step {saved.step}")
-    steps = {name: np.concatenate(loop.comm.allgather(column)) for name, column in saved.tables[STEPS].items()}
+    steps = saved.whole(loop.comm, STEPS)
     with together(loop.comm):
         for name, a in loop.bound.state.items():
             there = columns.get(f"state/{name}", np.empty(0))

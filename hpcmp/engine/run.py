@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import collective, raise_together
 from hpcmp.engine.asynchronous import AsyncLoop
 from hpcmp.engine.bind import bind
@@ -156,7 +157,8 @@ def _identity(program, params, graph):
 def _recorded(loop, n_steps, saved):
     """Do all steps; the digest of their messages, if those are recorded. Collective."""
     try:
-        loop.run(n_steps, saved)
+        with pulse.telling(loop.where):
+            loop.run(n_steps, saved)
     except HpcmpError as error:
         if loop.recorder and error.agreed:  # of all ranks: the records tell how it came to this
             loop.recorder.finish()

@@ -64,7 +64,7 @@ def read_head(handle, path, vertex_fields=None, edge_fields=None):
         "n_vertices": n,
         "n_edges": m,
         "directed": bool(h5.attribute(handle, "directed", bool, path=path)),
-        "digest": h5.attribute(handle, "digest", str, path=path),
+        "digest": h5.digest(handle, "digest", path=path),
         "sources": tuple(h5.json_attribute(handle, "sources", list, path=path)),
         "datasets": found,
         "vertex_fields": fields["vertices"],

@@ -36,6 +36,7 @@ PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 FILTERS = {*PACKING, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # those that h5py has in itself
 SPARE_CHUNK = 1 << 24  # bytes; a chunk may be larger than its dataset by no more
 PLAIN = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM}  # classes of attributes that are read
+HEX = set("0123456789abcdef")
 SHOWN = 60  # characters of a value in a message
 DAMAGE = (OSError, RuntimeError, KeyError)  # what h5py raises on what HDF5 cannot make sense of
 
@@ -219,6 +220,16 @@ def attribute(holder, name, kind, *, path):
             f"{path}: the attribute {name} of {holder.name} is {repr(value)[:SHOWN]}; {kind.__name__} is needed"
         )
     return value
+
+
+def digest(holder, name, *, path):
+    """An attribute that holds the hex digits of a digest, or is empty: str. Local."""
+    text = attribute(holder, name, str, path=path)
+    if set(text) - HEX:
+        raise FormatError(
+            f"{path}: the attribute {name} of {holder.name} is {repr(text)[:SHOWN]}; hex digits are needed"
+        )
+    return text
 
 
 def _value(holder, name, path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together
 from hpcmp.errors import FileError, HpcmpError
 from hpcmp.io import h5
@@ -176,7 +177,8 @@ class Reader:
         start = (plan[0] or 0) + first * (rows.nbytes // max(len(rows), 1))
         for at in range(0, len(flat), n_once):
             piece = flat[at : at + n_once]
-            self.handle.Read_at(start + at, piece, self.status)
+            with pulse.slow():
+                self.handle.Read_at(start + at, piece, self.status)
             if self.status.Get_count(MPI.BYTE) != len(piece):
                 raise FileError(f"{self.path} ends within a dataset; it is truncated")
 
@@ -232,9 +234,9 @@ def _write_slabs(comm, part, path, slabs, offsets):
         row_bytes = _bytes_of(slab) // max(slab.n_rows, 1)
         start = offsets[name] + slab.first * row_bytes
         for at, piece in _pieces(comm, slab.rows, row_bytes):
-            with failed:  # a rank that fails stays with the others to the last piece
+            with failed, pulse.slow():  # a rank that fails stays with the others to the last piece
                 handle.Write_at_all(start + at, piece)
-    with failed:
+    with failed, pulse.slow():
         handle.Close()
     failed.raise_together()
 

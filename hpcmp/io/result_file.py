@@ -23,7 +23,7 @@ from hpcmp.io.provenance import provenance
 
 # Attributes of a result file besides those of every file.
 COUNTS = ("n_edges", "n_steps", "size", "threads", "peak_rss_bytes")
-TEXTS = ("program", "digest", "graph_digest", "mpi_library")
+TEXTS, DIGESTS = ("program", "mpi_library"), ("digest", "graph_digest")
 RECORDS = ("params", "values", "seconds", "halo")  # JSON objects; so are converged and sources
 
 
@@ -137,6 +137,7 @@ def read_head(handle, path):
         h5.RANKS: _table_head(handle, h5.RANKS, path),
         **{name: h5.attribute(handle, name, int, path=path) for name in COUNTS},
         **{name: h5.attribute(handle, name, str, path=path) for name in TEXTS},
+        **{name: h5.digest(handle, name, path=path) for name in DIGESTS},
         **{name: h5.json_attribute(handle, name, dict, path=path) for name in RECORDS},
         "converged": h5.json_attribute(handle, "converged", bool | None, path=path),
         "sources": h5.json_attribute(handle, "sources", list, path=path),

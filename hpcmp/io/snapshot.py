@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcmp import __version__
+from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, raise_together
 from hpcmp.errors import FileError, FormatError, MemoryLimitError
 from hpcmp.io.free import refuse_more_than_is_free
@@ -97,8 +97,8 @@ class Writer:
         FileError
             The folder cannot be written. Raised on every rank.
         """
-        self.step, self._facts, self._tables = step, facts, tables
         self._part = Path(_on_rank_0(self.comm, lambda: new_part_folder(path_of(self.folder, step))))
+        self.step, self._facts, self._tables = step, facts, tables
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
     def _write(self, path, tables):
@@ -124,7 +124,8 @@ class Writer:
         """
         step, self.step, error, crc = self.step, None, None, None
         try:
-            crc = self._written.result()
+            with pulse.slow():
+                crc = self._written.result()
         except OSError as caught:
             error = write_error(path_of(self.folder, step), caught)
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
@@ -329,6 +330,7 @@ def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
         block = view[(at - first) * row_bytes : (min(at + once, last) - first) * row_bytes]
         if file.readinto(block) != len(block):
             raise FormatError(f"{what} ends before its last row; the checkpoint is truncated")
+        pulse.beat()
         if zlib.crc32(block) != crc[at // once]:
             raise FormatError(f"{what}, rows {at} to {min(at + once, n) - 1} are not what was written; it is damaged")
     return rows[lo - first : hi - first]
@@ -416,6 +418,10 @@ class Loaded:
     step: int
     facts: dict
     tables: dict  # name -> {column: (n, ...) array}
+
+    def whole(self, comm, table):
+        """All rows of a table, in the order of writing, on every rank. Collective."""
+        return {name: np.concatenate(comm.allgather(column)) for name, column in self.tables[table].items()}
 
 
 def load_newest(comm, folder, say):

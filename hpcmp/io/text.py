@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together, together
 from hpcmp.errors import FileError, FormatError, HpcmpError, InputError
 from hpcmp.io.free import refuse_more_than_is_free
@@ -144,6 +145,7 @@ def sha256_of(path):
     with open(path, "rb") as file:
         while piece := file.read(BLOCK_BYTES):
             digest.update(piece)
+            pulse.beat()
     return digest.hexdigest()
 
 
@@ -200,6 +202,7 @@ def _plain_blocks(path, n_bytes, rank, size, block_bytes):
         n_read = 0
         while more := file.readinto(memoryview(text)[n_read:]):  # the system reads at most 2 GB at once
             n_read += more
+            pulse.beat()
     if n_read != len(text):
         raise FileError(f"{path} became shorter while it was read")
     view, blocks, n_lines, at = np.frombuffer(text, np.uint8), [], 0, 0
@@ -211,6 +214,7 @@ def _plain_blocks(path, n_bytes, rank, size, block_bytes):
         blocks.append(Block(_unmarked(view[at:end], lo + at), lo + at, n_lines))
         n_lines += text.count(b"\n", at, end)
         at = end
+        pulse.beat()
     return blocks, n_lines
 
 
@@ -273,6 +277,7 @@ def _keep(path, stream, block_bytes, offset, is_mine):
             blocks.append(Block(_unmarked(np.frombuffer(data, np.uint8), offset), offset, n_lines))
         n_lines += data.count(b"\n")
         offset += len(data)
+        pulse.beat()
     return blocks, n_lines, offset
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io import h5
 from hpcmp.io.provenance import provenance
-from hpcmp.io.trail_segment import TABLE, check_sizes, make_folder, refuse_link, write_file
+from hpcmp.io.trail_segment import TABLE, check_sizes, make_folder, refuse_link, segment_name, write_file
 from hpcmp.io.whole_file import parts_of
 
 HEAD, AGENTS, TIMING, SEGMENTS = "trail.h5", "agents.h5", "timing.h5", "segment-*.h5"
@@ -148,16 +148,68 @@ def clear(folder):
         return
     if not folder.is_dir():
         raise FileError(f"{folder} is a file; a trail is a folder, name another")
-    left = [path for name in (HEAD, AGENTS, TIMING, SEGMENTS) for path in parts_of(folder, name)]  # of killed runs
+    left = _left_by_killed_runs(folder)
     ours = [path for path in folder.iterdir() if path.name in (HEAD, AGENTS, TIMING) or path.match(SEGMENTS)]
     others = sorted(path.name for path in set(folder.iterdir()) - {*ours, *left})
     others += [path.name for path in ours if not h5.is_ours(path)]
     if others:
         raise FileError(f"{folder} holds {others[0]}, which is no part of a trail; write to a folder of its own")
-    for path in sorted(
-        [*ours, *left], key=lambda path: path.name != HEAD
-    ):  # without its head, the rest counts for nothing
+    for path in left:
+        path.unlink(missing_ok=True)
+    for path in sorted(ours, key=lambda path: path.name != HEAD):  # without its head, the rest counts for nothing
         path.unlink()
+
+
+def cut_back(folder, head):
+    """Make a trail what it was when it had a head: what came later is removed. Local.
+
+    Parameters
+    ----------
+    head : dict
+        As `write_head` takes it.
+
+    Raises
+    ------
+    FileError
+        There is no trail, or that of another run.
+    """
+    if not is_trail(folder):
+        raise FileError(f"{folder} holds no trail to go on with; name the folder of the run's trail")
+    folder, there = Path(folder), read_head(folder)
+    n = min(len(head["steps"]["digest"]), len(there["steps"]["digest"]))
+    is_same = _is_alike(there, head) and np.array_equal(there["steps"]["digest"][:n], head["steps"]["digest"][:n])
+    if not is_same or not all(segment in segments_of(there) for segment in head["segments"]):
+        raise FileError(f"{folder} holds the trail of another run; name the folder of this run's trail")
+    write_head(folder, head)
+    kept = {segment_name(segment["first_step"], segment["rank"]) for segment in head["segments"]}
+    later = [path for path in folder.glob(SEGMENTS) if path.name not in kept]
+    for path in (*later, *_left_by_killed_runs(folder), folder / TIMING):
+        path.unlink(missing_ok=True)
+
+
+def refuse_other(folder, head):
+    """Refuse a trail that is finished, or not that of a run like this. Local.
+
+    Raises
+    ------
+    FileError
+    """
+    if is_trail(folder) and ((Path(folder) / TIMING).exists() or not _is_alike(read_head(folder), head)):
+        raise FileError(
+            f"{folder} holds a trail already, and there is no checkpoint to go on with it from; write to another folder, or "
+            "replace it with --force"
+        )
+
+
+def _is_alike(there, head):
+    """Whether two heads are of runs of one model, seed and level."""
+    same = ("level", "agent_types", "seed", "sample", "first_step")
+    kinds = [[(name, dtype.itemsize, dtype.names or ()) for name, dtype in h["message_types"]] for h in (there, head)]
+    return kinds[0] == kinds[1] and all(there[name] == head.get(name) for name in same)
+
+
+def _left_by_killed_runs(folder):
+    return [path for name in (HEAD, AGENTS, TIMING, SEGMENTS) for path in parts_of(folder, name)]
 
 
 # ---------------------------------------------------------------- reading

@@ -31,23 +31,76 @@ class TrailWriter:
     about : dict
         What `trail.write_head` writes of the run as a whole: ``level,
         message_types, agent_types, seed, first_step, sample``.
+    earlier : dict, optional
+        What `so_far` gave, of the trail that goes on: ``steps`` of all ranks,
+        some of the rows of ``timing``, and the facts.
+    replaces : bool
+        Whether a trail in the folder may be one that is finished.
+
+    Raises
+    ------
+    FileError
+        The folder holds something else, or not what goes on. Raised on every
+        rank.
     """
 
-    def __init__(self, comm, folder, about):
+    def __init__(self, comm, folder, about, earlier=None, replaces=True):
         self.comm, self.folder, self.about = comm, folder, about
         self.counts, self.seconds = [], []  # of this rank, by step: int64 (COUNTS, types); one of each of PHASES
         self._sums = np.zeros((0, trail.N_SUMS), np.uint64)
         self._segments, self._n_since, self._writer = [], 0, None
         self._closed_at = time.monotonic()
         self._thread, self._pending, self._n_pending = None, None, 0  # a segment on its way, steps closed with it
+        self._n_earlier = 0
+        self._timing = {"step": np.zeros(0, np.int64), "rank": np.zeros(0, np.int64)}
+        self._timing["seconds"] = np.zeros((0, len(trail.PHASES)))
+        if earlier is not None:
+            self._take_up(earlier)
         if folder is not None:
             with together(comm):
                 if comm.rank == 0:
-                    trail.clear(folder)
-            comm.Barrier()
+                    if earlier is not None:
+                        trail.cut_back(folder, self._head(earlier["n_closed"], self._sums, np.array(self.counts)))
+                    else:
+                        if not replaces:
+                            trail.refuse_other(folder, about)
+                        trail.clear(folder)
             with together(comm):
                 self._writer = SegmentWriter(folder, comm.rank)
             self._thread = ThreadPoolExecutor(1)
+
+    def _take_up(self, earlier):
+        """Go on from what `so_far` gave: rank 0 has counted it all."""
+        digest, counts = earlier["steps"]["digest"], earlier["steps"]["counts"]
+        mine = self.comm.rank == 0
+        self._sums = digest.copy() if mine else np.zeros_like(digest)
+        self.counts = list(counts if mine else np.zeros_like(counts))
+        self._n_earlier, self._timing, self._segments = len(counts), earlier["timing"], list(earlier["segments"])
+
+    def so_far(self, n_closed):
+        """What a trail that goes on needs to know; all is on the disk. Collective.
+
+        Parameters
+        ----------
+        n_closed : int
+            Steps with a record for every message.
+
+        Returns
+        -------
+        facts, steps, timing : dict
+            What json can hold; a table on rank 0; rows of each rank.
+
+        Raises
+        ------
+        FileError
+            Segments could not be written. Raised on every rank.
+        """
+        self.close(n_closed)
+        sums, counts = self._summed()
+        self._settle(sums, counts)
+        n = len(counts) if self.comm.rank == 0 else 0
+        facts = {"segments": [segment for segment in self._segments if segment], "n_closed": n_closed}
+        return facts, {"digest": sums[:n], "counts": counts[:n]}, self._seconds_so_far()
 
     @property
     def keeps_records(self):
@@ -116,7 +169,8 @@ class TrailWriter:
         """
         self._n_since, self._closed_at = 0, time.monotonic()
         if self._writer is not None:
-            self._settle(*self._summed())
+            if self._pending is not None:
+                self._settle(*self._summed())
             self._pending, self._n_pending = self._thread.submit(self._writer.take()), n_closed
 
     def _settle(self, sums, counts):
@@ -129,12 +183,15 @@ class TrailWriter:
             segment = pending.result()
         self._writer = writer
         self._segments += self.comm.allgather(segment)
-        n = self._n_pending
-        steps = {name: counts[:n, k] for k, name in enumerate(trail.COUNTS)} | {"digest": sums[:n]}
-        head = self.about | {"segments": self._segments, "steps": steps}
         with together(self.comm):
             if self.comm.rank == 0:
-                trail.write_head(self.folder, head | {"last_step": self.about["first_step"] + n - 1})
+                trail.write_head(self.folder, self._head(self._n_pending, sums, counts))
+
+    def _head(self, n, sums, counts):
+        """The head of n closed steps."""
+        steps = {name: counts[:n, k] for k, name in enumerate(trail.COUNTS)} | {"digest": sums[:n]}
+        last = self.about["first_step"] + n - 1
+        return self.about | {"segments": self._segments, "steps": steps, "last_step": last}
 
     def finish(self, n_closed=None):
         """Write what there is and the timing: digests of steps, and of all. Collective.
@@ -152,9 +209,14 @@ class TrailWriter:
         sums, counts = self._summed()
         if self._writer is not None:
             self._settle(sums, counts)
-            self._thread.shutdown()
+            self.end()
             self._write_timing()
         return [f"{int(a):016x}{int(b):016x}" for a, b in sums], hashlib.sha256(sums.tobytes()).hexdigest()
+
+    def end(self):
+        """Let the thread go, when it has written what it has. Local."""
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def _summed(self):
         """Digests and counts of all steps, of all ranks. Collective."""
@@ -162,16 +224,20 @@ class TrailWriter:
         sums = self._sum(self.sums(n)[:n].view(np.int64)).view(np.uint64)
         return sums, self._sum(np.array(self.counts, np.int64).reshape(n, len(trail.COUNTS), n_types))
 
+    def _seconds_so_far(self):
+        """Seconds of this rank's steps, and its share of those before the trail went on."""
+        n = len(self.seconds)
+        own = {"step": np.arange(n) + self.about["first_step"] + self._n_earlier, "rank": np.full(n, self.comm.rank)}
+        own["seconds"] = np.array(self.seconds, np.float64).reshape(n, len(trail.PHASES))
+        return {name: np.concatenate((self._timing[name], a)) for name, a in own.items()}
+
     def _write_timing(self):
-        mine = np.array(self.seconds, np.float64).reshape(len(self.seconds), len(trail.PHASES))
-        every = gather_rows(self.comm, mine)
+        every = {name: gather_rows(self.comm, a) for name, a in self._seconds_so_far().items()}
         with together(self.comm):
             if self.comm.rank == 0:
-                step, rank = np.arange(len(mine)) + self.about["first_step"], np.arange(self.comm.size)
-                seconds = every.reshape(len(rank), len(step), len(trail.PHASES)).swapaxes(0, 1)
-                seconds = seconds.reshape(-1, len(trail.PHASES)).T
-                columns = np.repeat(step, len(rank)), np.tile(rank, len(step))
-                trail.write_timing(self.folder, *columns, dict(zip(trail.PHASES, seconds, strict=True)))
+                rows = np.lexsort((every["rank"], every["step"]))
+                seconds = dict(zip(trail.PHASES, every["seconds"][rows].T, strict=True))
+                trail.write_timing(self.folder, every["step"][rows], every["rank"][rows], seconds)
 
     def _sum(self, a):
         total = np.empty_like(a)

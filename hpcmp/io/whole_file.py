@@ -12,6 +12,7 @@ import re
 import secrets
 from pathlib import Path
 
+from hpcmp import pulse
 from hpcmp.errors import FileError, HpcmpError
 
 PART = ".part"
@@ -51,7 +52,7 @@ def _part_name(path):
 
 def put(part, path):
     """Flush a file from `new_part` to the disk and give it its name. Local."""
-    with open(part, "rb+") as file:
+    with open(part, "rb+") as file, pulse.slow():
         os.fsync(file.fileno())
     os.replace(part, path)
     flush_folder(Path(path).parent)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import collective, raise_together, together
 from hpcmp.errors import ProgramError
 from hpcmp.nn.data import SPLITS, load_features
@@ -166,6 +167,10 @@ class Training:
         waited = self.n_epochs - 1 - self.history.best_epoch
         return self.n_epochs >= epochs or bool(self.patience and waited >= self.patience)
 
+    def where(self):
+        """How far it is, for other threads. Local."""
+        return f"seed {self.seed}, epoch {self.n_epochs}, {self.data.view.sent['rows']} rows sent so far"
+
     @collective
     def epoch(self):
         """One epoch; its row goes into the history. Collective.
@@ -270,7 +275,8 @@ def run_epochs(training, epochs, *, progress=None, after=None, every_s=5.0):
     """
     said, comm = time.perf_counter(), training.comm
     while not training.is_over(epochs):
-        training.epoch()
+        with pulse.telling(training.where):
+            training.epoch()
         if after is not None:
             after()
         if progress and comm.rank == 0 and time.perf_counter() - said > every_s:

@@ -26,12 +26,17 @@ def simulate(files, *options, model=RUMOUR):
 
 
 def test_states_and_trail_are_the_same_on_any_ranks(files, tmp_path):
-    said = {}
-    for ranks in RANKS:
+    said, leaving = {}, ["--trace", "full", "--trail", tmp_path / "cut", "--checkpoint", tmp_path / "saved"]
+    for ranks, more, code in zip(RANKS, (["--max-walltime", "0.001"], ["--resume"]), (85, 0), strict=True):
         trail = tmp_path / f"trail-{ranks}"
         options = ["--trace", "full", "--trail", trail, "-o", tmp_path / f"{ranks}.h5"]
-        said[ranks] = json.loads(jobs.run_commands(ranks, [simulate(files, *options)], tmp_path)[0])
-    first, then = said[1], said[3]
+        commands = [simulate(files, *options), simulate(files, *leaving, *more)]
+        whole, cut = jobs.outcomes_of(ranks, commands, tmp_path)
+        assert (whole["code"], cut["code"]) == (0, code), (whole, cut)
+        said[ranks] = json.loads(whole["stdout"])
+    first, then, went_on = said[1], said[3], json.loads(cut["stdout"])
+    assert went_on["checkpoints"]["resumed_from"] == 1 < went_on["steps"] == first["steps"]
+    assert all(went_on[name] == first[name] for name in ("digest", "trail_digest", "values", "ended"))
     assert first["digest"] == then["digest"] and first["trail_digest"] == then["trail_digest"] != ""
     assert first["values"] == then["values"] and first["values"]["sent"] > 40
     assert analysis.open(tmp_path / "3.h5")["knows"].sum() > 5
@@ -80,6 +85,7 @@ REFUSED = {  # model, options, exit code, what is said
     "no such field": ("rumour.py:model", ["--joins", "arrives"], 2, "the graph has no vertex field 'arrives'"),
     "no such trace": ("rumour.py:model", ["--trace", "all"], 2, "trace = 'all' is none of off"),
     "a trail of nothing": ("rumour.py:model", ["--trace", "off", "--trail", "t"], 2, "headers and full do"),
+    "no checkpoints": ("rumour.py:model", ["--resume"], 2, "--resume needs --checkpoint DIR"),
     "no budget": ("rumour.py:model", ["--budget", "0"], 2, "budget = 0 is below 1"),
     "no threads": ("rumour.py:model", ["--threads", "0"], 2, "--threads must be at least 1"),
     "steps below 0": ("rumour.py:model", ["--steps", "-1"], 2, "--steps at least 0"),

@@ -89,6 +89,11 @@ DAMAGES = {  # name -> (which file, change, what the message says)
         lambda f: f.attrs.__setitem__("params", "{}"),
         "attribute params of / is of vary",
     ),
+    "a digest of two lines": (
+        "graph",
+        attribute("digest", "1\n2"),
+        r"attribute digest of / is '1\\n2'; hex digits are needed",
+    ),
     "nested for ever": ("result", attribute("params", "[" * 10**5), "attribute params of / is no JSON"),
     "params are no JSON": ("result", attribute("params", "{"), "attribute params of / is no JSON"),
     "params are a list": ("result", attribute("params", "[1]"), r"holds \[1\]; dict is needed"),

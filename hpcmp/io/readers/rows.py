@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp import pulse
 from hpcmp.comm import exclusive_sum
 from hpcmp.errors import InputError
 from hpcmp.io.free import refuse_more_than_is_free
@@ -144,6 +145,7 @@ def tokens_of(block, separator, comments, keeps_blank=False):
     keeps_blank : bool
         Whether blank lines are rows without tokens.
     """
+    pulse.beat()
     data = block.data
     n_lines = np.count_nonzero(data == kernels.NEWLINE) + 1
     row_start = np.empty(n_lines + 1, np.int64)
@@ -207,6 +209,7 @@ def integer_rows(comm, share, n_columns, separator, comments, skip=None):
         data = _after_header(block, skip)
         byte, no_rows = -1 if separator is None else ord(separator), np.frombuffer(comments, np.uint8)
         n_rows = kernels.parse_rows(data, byte, no_rows, n_rows, out)
+        pulse.beat()
         if n_rows < 0:
             break
     if min(comm.allgather(n_rows)) < 0:
