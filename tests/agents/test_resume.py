@@ -132,7 +132,7 @@ def test_what_is_not_the_same_run_is_refused(comm, shared_tmp):
     if comm.rank == 0:
         analysis.open(trail).check()
         (trail / "timing.h5").unlink()  # as of a run that was killed
-        (trail / ".segment-00000003-00000.h5.part").write_text("")
+        (trail / ".segment-00000003-00000.h5.0123456789abcdef.part").write_text("")
     comm.Barrier()
     found = simulate(graph, 6, trail, checkpoints=Checkpoints(folder, 5, resume=True))
     assert found.steps == 6 and found.result.checkpoints["resumed_from"] is None

@@ -11,7 +11,7 @@ from hpcmp import analysis
 from hpcmp.analysis import flow, patterns, trace, trail_report
 from hpcmp.analysis.trail_diff import compare_trails
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
-from hpcmp.io import h5, trail_segment
+from hpcmp.io import h5, whole_file
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
 from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter
@@ -140,7 +140,7 @@ def test_a_killed_run_leaves_the_trail_up_to_its_head(records, tmp_path):
     late = [r for r in records if r["step_sent"] >= 6]
     writer.append(len(late), *trails.columns_of(late))
     writer.close_segment()
-    (folder / ".segment-00000009-00001.h5.part").write_bytes(b"half")
+    (folder / ".segment-00000009-00001.h5.0123456789abcdef.part").write_bytes(b"half")
     trail = analysis.open(folder)
     assert trail.n == len(early)
     trail.check()
@@ -260,7 +260,7 @@ def test_a_head_that_cannot_be_written_leaves_the_one_before(records, folder, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(whole_file.os, "replace", full)
     with pytest.raises(FileError, match=r"trail\.h5 cannot be written: No space left"):
         files.write_head(folder, trails.head_of([], STEPS))
     assert not list(folder.glob(".*.part"))
