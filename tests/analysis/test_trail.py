@@ -14,7 +14,7 @@ from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
 from hpcmp.io import h5, whole_file
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
-from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter
+from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter, segment_name
 
 STEPS = 12
 NAMES = tuple(STORED)
@@ -328,7 +328,7 @@ def test_a_trail_is_cut_back_to_what_an_earlier_head_told(records, folder):
             files.cut_back(folder, wrong)
     files.cut_back(folder, early)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"trail.h5", *(trail_segment.segment_name(s["first_step"], s["rank"]) for s in early["segments"])}
+    assert names == {"trail.h5", *(segment_name(s["first_step"], s["rank"]) for s in early["segments"])}
     trail = analysis.open(folder)
     assert trail.steps == (0, 4) and trail.n == sum(r["step_sent"] < 5 for r in records)
     files.clear(folder)
