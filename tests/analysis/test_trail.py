@@ -321,7 +321,7 @@ def test_a_trail_is_cut_back_to_what_an_earlier_head_told(records, folder):
     early = now | {"last_step": 4, "steps": {name: a[:5] for name, a in now["steps"].items()}}
     early["segments"] = [segment for segment in files.segments_of(now) if segment["first_step"] < 5]
     files.write_timing(folder, *np.zeros((2, 1), np.int64), dict.fromkeys(files.PHASES, np.zeros(1)))
-    (folder / ".trail.h5.part").write_text("")
+    (folder / ".trail.h5.0123456789abcdef.part").write_text("")
     other = early | {"steps": early["steps"] | {"digest": early["steps"]["digest"] + np.uint64(1)}}
     for wrong in (early | {"seed": 8}, early | {"segments": [early["segments"][0] | {"n_records": 1}]}, other):
         with pytest.raises(FileError, match="the trail of another run"):
