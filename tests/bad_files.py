@@ -223,9 +223,9 @@ def _drop(handle, name):
 
 BROKEN = {  # name -> what to do to a good graph file (a ring of 8 in 4 parts, undirected)
     "no-format": lambda h, d: h.attrs.__delitem__("format"),
-    "foreign": lambda h, d: h.attrs.__setitem__("format", "netcdf"),
+    "foreign": lambda h, d: h.attrs.__setitem__("format", np.bytes_("netcdf")),
     "future": lambda h, d: h.attrs.__setitem__("version", 99),
-    "text-count": lambda h, d: h.attrs.__setitem__("n_edges", "many"),
+    "text-count": lambda h, d: h.attrs.__setitem__("n_edges", np.bytes_("many")),
     "minus-count": lambda h, d: h.attrs.__setitem__("n_vertices", -1),
     "huge-count": lambda h, d: h.attrs.__setitem__("n_vertices", 2**62),
     "sources": lambda h, d: h.attrs.__setitem__("sources", "not json"),

@@ -10,7 +10,7 @@ from graphs import GRAPHS
 
 import hpcmp
 from hpcmp.errors import MemoryLimitError
-from hpcmp.io import room
+from hpcmp.io import free, room
 
 SLACK_BYTES = 12 << 20  # a rank: buffers of pieces and of MPI, which do not grow with the graph
 
@@ -103,11 +103,11 @@ def test_a_limit_that_is_no_number_is_refused_on_every_rank(comm, shared_tmp, mo
     "said, expected", [("1000", 1000), ("3k", 3072), ("2M", 2 << 20), ("4GB", 4 << 30), ("0", None), ("0G", None)]
 )
 def test_a_limit_may_have_a_unit(said, expected):
-    assert room.free_bytes({room.LIMIT: said}) == expected
+    assert free.free_bytes({room.LIMIT: said}) == expected
 
 
 def test_the_machine_says_how_much_is_free():
-    assert 1 << 20 < room.free_bytes({}) < 1 << 50
+    assert 1 << 20 < free.free_bytes({}) < 1 << 50
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -122,7 +122,7 @@ def test_the_tightest_control_group_counts_and_caches_of_files_are_free(tmp_path
         (group / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\nactive_file 1\n")
     own = tmp_path / "own"
     own.write_text("9:cpu:/job/step\n" + ("4:memory:" if version == 1 else "0::") + "/job/step\n")
-    assert sorted(room._group_rooms(own, tmp_path)) == [651, 1708]
+    assert sorted(free._group_rooms(own, tmp_path)) == [651, 1708]
 
 
 def test_what_a_rank_needs_grows_with_its_rows_edges_and_fields():

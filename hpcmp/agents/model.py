@@ -81,7 +81,7 @@ class Model:
                 raise ProgramError(
                     f"{role!r} of a vertex is {unknown[0]!r}, which is no agent type ({', '.join(names)})"
                 )
-            code = np.array([names.index(text) for text in texts], np.int64)[code]
+            code = np.array([*(names.index(text) for text in texts), -1], np.int64)[code]  # -1: the vertex has none
         wrong = (code < 0) | (code >= len(names))
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])

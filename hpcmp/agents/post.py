@@ -11,7 +11,7 @@ from hpcmp.comm import MAX_COUNT, Route, alltoallv, owner_of, raise_together, to
 from hpcmp.dtypes import LID
 from hpcmp.errors import FormatError, HpcmpError, MemoryLimitError, ProgramError
 from hpcmp.id_order import at_ids
-from hpcmp.io.room import free_bytes, shown
+from hpcmp.io.free import free_bytes, shown
 from hpcmp.kernels import chunks, inbox, outbox, places, recording
 from hpcmp.kernels.records import WORD, payload_word
 from hpcmp.memory import Pool

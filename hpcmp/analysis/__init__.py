@@ -48,5 +48,5 @@ def open(path, expect=None):
     if h5.TRAIL in wanted and (wanted == (h5.TRAIL,) or Path(path).is_dir()):
         return Trail.read_frame(path)
     with h5.opened(path, wanted) as handle:
-        kind = h5.attributes(handle)["format"]
+        kind = h5.attribute(handle, "format", str, path=path)
         return Trail.read_frame(path) if kind == h5.TRAIL else KINDS[kind].read_frame(handle, path)

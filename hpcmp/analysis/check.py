@@ -30,7 +30,8 @@ def check_result(result):
             raise FormatError(f"{result.path}: ids must rise, {b} comes after {a}; the file is damaged")
         last = ids[-1]
     for table, dimension, n_rows in ((result.steps, "step", result.n_steps), (result.ranks, "rank", result.size)):
-        if table and not np.array_equal(table.get(dimension, ()), np.arange(n_rows)):
+        counted = table.get(dimension, np.empty(0))
+        if table and (len(counted) != n_rows or not np.array_equal(counted, np.arange(n_rows))):
             raise FormatError(
                 f"{result.path}: the table {dimension}s does not count 0 .. {n_rows - 1} in its column {dimension}"
             )
@@ -87,7 +88,7 @@ def vertex_parts(graph, fields):
     with h5.opened(graph.path, h5.GRAPH) as handle:
         columns = [graph._dataset(handle, f"{h5.VERTICES}/{name}") for name in names]
         for lo, hi in blocks(graph.n_vertices):
-            yield [column[lo:hi] for column in columns]
+            yield [h5.read(column, graph.path, lo, hi) for column in columns]
 
 
 def edge_parts(graph, fields):

@@ -69,7 +69,7 @@ class GraphFile:
             part_edge_start=head["edge_start"],
             vertex_fields=fields(h5.VERTICES, head["vertex_fields"]),
             edge_fields=fields(h5.EDGES, head["edge_fields"]),
-            attrs=h5.attributes(handle),
+            attrs=h5.attributes(handle, path),
             **{name: head[name] for name in (*same, "has_names", "has_relation")},
         )
 
@@ -171,7 +171,7 @@ class GraphFile:
         for name in names:
             check_field(name, self.edge_fields, f"the edges of {self.path}")
         with h5.opened(self.path, h5.GRAPH) as handle:
-            ptr = self._dataset(handle, "in_edges/ptr")[...]
+            ptr = h5.read(self._dataset(handle, "in_edges/ptr"), self.path)
             self._check_ptr(ptr)
             src = self._dataset(handle, "in_edges/src")
             columns = {name: self._dataset(handle, f"in_edges/{name}") for name in names}
@@ -179,10 +179,10 @@ class GraphFile:
             for lo, hi in blocks(self.n_edges, block_rows):
                 block = EdgeBlock(
                     lo,
-                    src[lo:hi],
+                    h5.read(src, self.path, lo, hi),
                     _rows_of_edges(ptr, lo, hi),
-                    {name: column[lo:hi] for name, column in columns.items()},
-                    None if relation is None else relation[lo:hi],
+                    {name: h5.read(column, self.path, lo, hi) for name, column in columns.items()},
+                    None if relation is None else h5.read(relation, self.path, lo, hi),
                 )
                 self._check_range("in_edges/src", block.src, self.n_vertices, lo)
                 if relation is not None:
@@ -233,7 +233,7 @@ class GraphFile:
 
     def _read(self, name):
         with h5.opened(self.path, h5.GRAPH) as handle:
-            return self._dataset(handle, name)[...]
+            return h5.read(self._dataset(handle, name), self.path)
 
     def _dataset(self, handle, name):
         """A dataset; the file may have been replaced since its frame was read."""

@@ -63,13 +63,13 @@ class ResultFile:
         """A field of all vertices, (n,) or (n, width); read anew each time. Local."""
         check_field(name, self.fields, self.path)
         with h5.opened(self.path, h5.RESULT) as handle:
-            return self._dataset(handle, name)[...]
+            return h5.read(self._dataset(handle, name), self.path)
 
     @cached_property
     def id(self):
         """Vertex ids, ascending: int64 (n,)."""
         with h5.opened(self.path, h5.RESULT) as handle:
-            return self._dataset(handle, h5.ID)[...]
+            return h5.read(self._dataset(handle, h5.ID), self.path)
 
     @cached_property
     def name(self):
@@ -77,7 +77,7 @@ class ResultFile:
         if not self.has_names:
             return None
         with h5.opened(self.path, h5.RESULT) as handle:
-            return as_text(self._dataset(handle, h5.NAME)[...])
+            return as_text(h5.read(self._dataset(handle, h5.NAME), self.path))
 
     def row_blocks(self, names, block_rows=None):
         """Rows block by block, in ascending id. Local.
@@ -94,7 +94,7 @@ class ResultFile:
         with h5.opened(self.path, h5.RESULT) as handle:
             columns = {name: self._dataset(handle, name) for name in names}
             for lo, hi in blocks(self.n_vertices, block_rows):
-                yield {name: column[lo:hi] for name, column in columns.items()}
+                yield {name: h5.read(column, self.path, lo, hi) for name, column in columns.items()}
 
     def top(self, field, k):
         """The k vertices with the largest values of a field. Local.
@@ -212,7 +212,10 @@ class ResultFile:
 
     def _table(self, group, columns):
         with h5.opened(self.path, h5.RESULT) as handle:
-            table = {name: h5.dataset(handle, f"{group}/{name}", path=self.path, ndim=1)[...] for name in columns}
+            table = {
+                name: h5.read(h5.dataset(handle, f"{group}/{name}", path=self.path, ndim=1), self.path)
+                for name in columns
+            }
         return {name: as_text(column) if column.dtype.kind == "S" else column for name, column in table.items()}
 
 

@@ -26,13 +26,13 @@ class HistoryFile:
         """All but the rows, from an open file. Local."""
         head = checkpoint.history_head(handle, path)
         columns = {name: field_of(*found) for name, found in head.pop("columns").items()}
-        return cls(path=Path(path), columns=columns, attrs=h5.attributes(handle), **head)
+        return cls(path=Path(path), columns=columns, attrs=h5.attributes(handle, path), **head)
 
     def __getitem__(self, name):
         """A column, (n_rows,); read anew each time. Local."""
         check_field(name, self.columns, self.path)
         with h5.opened(self.path, h5.HISTORY) as handle:
-            return h5.dataset(handle, name, path=self.path, ndim=1, rows=self.n_rows)[...]
+            return h5.read(h5.dataset(handle, name, path=self.path, ndim=1, rows=self.n_rows), self.path)
 
     @cached_property
     def rows(self):
@@ -85,7 +85,7 @@ class CheckpointFile:
     @classmethod
     def read_frame(cls, handle, path):
         """All but the numbers, from an open file. Local."""
-        return cls(path=Path(path), attrs=h5.attributes(handle), **checkpoint.checkpoint_head(handle, path))
+        return cls(path=Path(path), attrs=h5.attributes(handle, path), **checkpoint.checkpoint_head(handle, path))
 
     def check(self):
         """Compare all of it with the digest it was written with. Local."""

@@ -21,6 +21,7 @@ VERBS = (
     "convert",
     "partition",
     "info",
+    "check",
     "run",
     "train",
     "simulate",
@@ -209,6 +210,8 @@ def _say_error(error):
 
 
 def _complain(error):
+    from hpcmp.cli.output import printable
+
     kind = "" if isinstance(error, Suspended) else "error: "
-    sys.stderr.write(f"hpcmp: {kind}{error}\n")
+    sys.stderr.write(f"hpcmp: {kind}{printable(str(error))}\n")
     sys.stderr.flush()

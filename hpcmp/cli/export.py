@@ -17,6 +17,7 @@ FORMATS = (*SEPARATORS, "parquet", "safetensors")
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.learning import add_model
     from hpcmp.cli.output import add_output
 
     parser.add_argument("file", metavar="FILE", help="graph or result file; folder or checkpoint of hpcmp train")
@@ -29,6 +30,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--fields", metavar="A,B", help="only these fields, in this order (default: all)")
     parser.add_argument("--seed", type=int, help="which seed's weights (default: the first)")
+    add_model(parser)
     parser.add_argument("--names", action="store_true", help="write the names of vertices where their ids would stand")
 
 
@@ -181,7 +183,7 @@ def _write_weights(args):
     path = job.find_checkpoint(args.file, args.seed)
     if args.output is None:
         raise FileError("safetensors is no text for standard output; give -o OUT")
-    model, head = model_with_weights(path)
+    model, head = model_with_weights(path, model=args.model)
     text = weights.to_bytes(model, {"seed": str(head["seed"]), "digest": head["digest"]})
     with output_of(args, path) as out:
         out.write(text)

@@ -4,17 +4,20 @@ HELP = "apply a trained model to a graph: the class of every vertex, or its outp
 EXAMPLES = (
     "mpirun -n 4 hpcmp infer run cora.h5 -o classes.h5",
     "hpcmp infer run cora.h5 --logits --seed 3 -o classes.h5",
+    "hpcmp infer run cora.h5 --model net.py:Net -o classes.h5      (a model of your own)",
     "hpcmp infer run/checkpoint-0.h5 other.h5 -o classes.h5        (a graph it was not trained on)",
 )
 
 
 def add_arguments(parser):
     """Declare the arguments. Local."""
+    from hpcmp.cli.learning import add_model
     from hpcmp.cli.output import add_output
 
     parser.add_argument("run", metavar="RUN", help="folder of hpcmp train, or one of its checkpoints")
     parser.add_argument("graph", metavar="GRAPH", help="graph file with the same features")
     add_output(parser, "result file to write")
+    add_model(parser)
     parser.add_argument("--logits", action="store_true", help="write what the model gives for every class too")
     parser.add_argument("--seed", type=int, help="which of the seeds (default: the first)")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="threads of each rank (default 1)")
@@ -41,7 +44,7 @@ def run(comm, args):
     check_output(comm, args, args.graph, path)
     found = files.read_checkpoint(comm, path)
     with together(comm):
-        model, head = learning.model_with_weights(path, found)
+        model, head = learning.model_with_weights(path, found, args.model)
         told = config.from_tables(head["config"])
     graph, read_s = learning.open_for(comm, args.graph, {told.data.features}, told)
     if graph.digest != head["graph_digest"]:

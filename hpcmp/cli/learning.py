@@ -1,5 +1,7 @@
 """What `train`, `infer` and `export` share: configurations and models by name."""
 
+from dataclasses import replace
+
 
 def read_config(path, settings=()):
     """The configuration of a TOML file and of ``--set KEY=VALUE``. Local.
@@ -18,7 +20,7 @@ def read_config(path, settings=()):
     with open(path, "rb") as file:
         try:
             tables = _toml().load(file)
-        except ValueError as error:  # its syntax, or bytes that are no UTF-8
+        except (ValueError, RecursionError) as error:  # its syntax, or bytes that are no UTF-8
             raise ProgramError(f"{path} is no TOML: {error}") from error
     try:
         config.from_tables(tables)
@@ -71,7 +73,16 @@ def model_maker(config):
     return make
 
 
-def model_with_weights(path, found=None):
+def add_model(parser):
+    """Declare the option that names a model of the user's own. Local."""
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:NAME",
+        help="the model, where it is one of your own: a checkpoint alone runs no Python file",
+    )
+
+
+def model_with_weights(path, found=None, model=None):
     """(model with its final weights, head) of a checkpoint. Local.
 
     Rows of vertices it has whole, as one rank would, until `hpcmp.nn.checkpoint.spread`.
@@ -80,6 +91,8 @@ def model_with_weights(path, found=None):
     ----------
     found : optional
         What `hpcmp.io.checkpoint.load_checkpoint` gave, if it was read already.
+    model : str, optional
+        ``path/to/file.py:name`` of a model of the user's own: to name a file in a checkpoint is not enough to run it.
 
     Raises
     ------
@@ -90,10 +103,33 @@ def model_with_weights(path, found=None):
 
     head, arrays, _ = found or files.load_checkpoint(path)
     told = config.from_tables(head["config"])
+    told = replace(told, model=replace(told.model, kind=trusted(path, told.model.kind, model)))
     n_in = head["n_in"] if told.data.features else None
     model = model_maker(told)(n_in, head["n_out"], head["n_relations"])
     checkpoint.fill(model, head, arrays, path)
     return model, head
+
+
+def trusted(path, kind, model):
+    """The model of a checkpoint, unless it is Python that may not be run. Local.
+
+    Raises
+    ------
+    ProgramError
+        It is of a Python file, and ``model`` names none; or the other way round.
+    """
+    from hpcmp.cli.common import is_file_spec
+    from hpcmp.errors import ProgramError
+
+    if is_file_spec(kind) and model is None:
+        raise ProgramError(
+            f"{path} is of the model {kind[:200]}, a Python file that would be run; if it is yours, say so: --model {kind[:200]}"
+        )
+    if model is not None and not (is_file_spec(kind) and is_file_spec(model)):
+        raise ProgramError(
+            f"--model {model}: {path} is of the model {kind[:200]}; the option names the file of a model of your own"
+        )
+    return model or kind
 
 
 def check_threads(threads):

@@ -97,6 +97,14 @@ def say_json(comm, values):
         sys.stdout.write(json.dumps(settled) + "\n")
 
 
+def printable(text):
+    """A text whose control characters are spelt out: they steer terminals. Local.
+
+    Ends of lines and tabs stay.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def plain(value):
     """What json cannot print itself, as something it can. Local."""
     import numpy as np

@@ -124,7 +124,7 @@ def _known_rates(path):
             return cost.read_rates(json.load(file))
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, AttributeError, TypeError, KeyError):
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
         raise FileError(f"{path} is not what `hpcmp doctor --json` prints") from None
 
 

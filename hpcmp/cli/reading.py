@@ -4,17 +4,17 @@ import json
 import math
 import sys
 
-from hpcmp.cli.output import plain
+from hpcmp.cli.output import plain, printable
 
 
 def emit(*lines):
     """Print lines of the result. Local."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def remark(line):
     """Print a line that is no part of the result, to standard error. Local."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
 
 
 def emit_json(values):

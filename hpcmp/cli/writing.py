@@ -30,8 +30,10 @@ def output_of(args, source):
     source : path
         What the command reads; it is not replaced.
     """
+    from hpcmp.io.whole_file import stream_of, write_errors
+
     path = args.output
-    try:
+    with write_errors("standard output" if path is None else path):
         if path is None:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
@@ -41,15 +43,8 @@ def output_of(args, source):
         else:
             _refuse_place(path, source)
             refuse_to_replace(path, args.force)
-            with _replacing(os.path.realpath(path)) as out:
+            with stream_of(os.path.realpath(path)) as out:
                 yield out
-    except BrokenPipeError:
-        raise
-    except FileError:
-        raise
-    except OSError as error:
-        place = "standard output" if path is None else path
-        raise FileError(f"{place} cannot be written: {error.strerror or error}") from error
 
 
 def _refuse_place(path, source):
@@ -60,19 +55,3 @@ def _refuse_place(path, source):
         raise FileError(f"{path} cannot be written: the folder {folder} does not exist")
     if os.path.exists(path) and os.path.samefile(path, source):
         raise FileError(f"{path} is the file to export; write to another")
-
-
-@contextlib.contextmanager
-def _replacing(path):
-    """A new file that takes the place of an old one only when it is complete."""
-    part = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise

@@ -22,6 +22,7 @@ from hpcmp.errors import FileError, FormatError, HpcmpError
 from hpcmp.io import h5
 from hpcmp.io.parallel import write_file
 from hpcmp.io.provenance import provenance
+from hpcmp.io.whole_file import stream_of, write_error
 
 WEIGHTS, BEST, OPTIMIZER, PLACES, EPOCHS = "weights", "best", "optimizer", "places", "history"
 ROW = "row"
@@ -89,9 +90,10 @@ def keep_one_before(comm, path, before):
             try:
                 os.link(path, before)
             except OSError:  # a file system without links
-                shutil.copyfile(path, before)
+                with stream_of(before) as out, open(path, "rb") as file:
+                    shutil.copyfileobj(file, out)
         except OSError as caught:
-            error = FileError(f"{before} cannot be written: {caught.strerror or caught}")
+            error = caught if isinstance(caught, HpcmpError) else write_error(before, caught)
     raise_together(comm, error)
 
 
@@ -185,10 +187,10 @@ def _write_columns(group, columns, dimension):
 def _arrays_of(handle, holder, path):
     """Datasets of a group, two levels deep: name -> (shape, dtype)."""
     found = {}
-    for name in h5.group(handle, holder, path=path):
+    for name in h5.names_of(h5.group(handle, holder, path=path), path):
         full = f"{holder}/{name}"
         if holder == OPTIMIZER:
-            for leaf in h5.group(handle, full, path=path):
+            for leaf in h5.names_of(h5.group(handle, full, path=path), path):
                 found[f"{full}/{leaf}"] = _shape_of(h5.dataset(handle, f"{full}/{leaf}", path=path, kinds="f"))
         else:
             found[full] = _shape_of(h5.dataset(handle, full, path=path, kinds="i" if holder == PLACES else "f"))
@@ -197,7 +199,7 @@ def _arrays_of(handle, holder, path):
 
 def _columns_of(handle, holder, path, n):
     group = h5.group(handle, holder, path=path) if holder else handle
-    names = (f"{holder}/{name}" if holder else name for name in group)
+    names = (f"{holder}/{name}" if holder else name for name in h5.names_of(group, path))
     return {
         name.rpartition("/")[2]: _shape_of(h5.dataset(handle, name, path=path, ndim=1, kinds="iuf", rows=n))
         for name in names
@@ -205,7 +207,7 @@ def _columns_of(handle, holder, path, n):
 
 
 def _read(handle, name, path):
-    return h5.dataset(handle, name, path=path)[...]
+    return h5.read(h5.dataset(handle, name, path=path), path)
 
 
 def _shape_of(found):

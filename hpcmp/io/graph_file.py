@@ -125,6 +125,7 @@ def open_graph(comm, path, *, vertex_fields=None, edge_fields=None, row_bytes=0)
         ptr -= first_edge
         mine = rows("vertices", (*OWN_VERTEX[:3], *head["vertex_fields"], *(("name",) if head["has_names"] else ())))
         _check_rows(comm, path, mine, first, head["n_vertices"])
+        _check_codes(comm, path, mine, first, head["categories"])
         src, heard = _read_sources(reader, plans["in_edges/src"], first_edge, n_in, head["n_vertices"])
         columns = {"src": src, **rows("in_edges", (("relation",) if head["has_relation"] else ()))}
         del src
@@ -208,6 +209,16 @@ def _check_rows(comm, path, mine, first, n):
     raise_together(comm, error)
 
 
+def _check_codes(comm, path, mine, first, categories):
+    """Codes stand for one of the texts of their field, or are -1. Collective."""
+    error = None
+    for name, texts in categories.items():
+        wrong = np.flatnonzero((mine[name] < -1) | (mine[name] >= len(texts)))
+        if len(wrong):
+            error = error or _outside(path, f"vertices/{name}", first + wrong[0], mine[name][wrong[0]], len(texts), -1)
+    raise_together(comm, error)
+
+
 def _check_relation(comm, path, relation, first_edge, head):
     limit, error = max(len(head["relations"]), 1), None
     if relation is not None and relation.max(initial=0) >= limit:
@@ -216,8 +227,8 @@ def _check_relation(comm, path, relation, first_edge, head):
     raise_together(comm, error)
 
 
-def _outside(path, name, row, value, limit):
-    return FormatError(f"{path}: {name}[{row}] = {value} is outside [0, {limit}); the file is damaged")
+def _outside(path, name, row, value, limit, low=0):
+    return FormatError(f"{path}: {name}[{row}] = {value} is outside [{low}, {limit}); the file is damaged")
 
 
 def _wrong_ptr(path, ptr, first, n_edges):

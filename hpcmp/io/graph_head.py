@@ -39,13 +39,15 @@ def read_head(handle, path, vertex_fields=None, edge_fields=None):
         unread += [name for name in names if name not in fields[group]]
         for name in fields[group]:
             plan(f"{group}/{name}")
-    has_names, has_relation = "name" in handle["vertices"], "relation" in handle["in_edges"]
+    vertices = h5.group(handle, "vertices", path=path)
+    has_names, has_relation = "name" in vertices, "relation" in handle["in_edges"]
     if has_names:
         plan("vertices/name", ndim=1, kinds="S", rows=n)
     if has_relation and plan("in_edges/relation", ndim=1, kinds="u", rows=m).dtype != RELATION:
         raise FormatError(f"{path}: in_edges/relation must be {RELATION}")
-    part_start = h5.dataset(handle, "parts/start", path=path, ndim=1, kinds="i")[:].astype(GID)
-    if len(part_start) < 2 or part_start[0] != 0 or part_start[-1] != n or np.any(np.diff(part_start) < 0):
+    part_start = h5.dataset(handle, "parts/start", path=path, ndim=1, kinds="i")
+    part_start = h5.read(part_start, path).astype(GID)
+    if len(part_start) < 2 or part_start[0] != 0 or part_start[-1] != n or np.any(part_start[1:] < part_start[:-1]):
         raise FormatError(f"{path}: parts/start must rise from 0 to n_vertices = {n}")
     edge_start = _points(path, found["in_edges/ptr"][0], np.unique(part_start)) if n else np.zeros(1, np.int64)
     if n and (edge_start[0] != 0 or edge_start[-1] != m) or (n == 0 and m != 0):
@@ -56,15 +58,13 @@ def read_head(handle, path, vertex_fields=None, edge_fields=None):
     if "relations" in handle:
         relations = h5.texts(h5.dataset(handle, "relations/name", path=path, ndim=1, kinds="S"), path)
     categories = {
-        name: tuple(h5.json_attribute(handle["vertices"][name], h5.CATEGORIES, list, path=path))
-        for name in fields["vertices"]
-        if h5.CATEGORIES in handle["vertices"][name].attrs
+        name: _categories(vertices[name], path) for name in fields["vertices"] if h5.CATEGORIES in vertices[name].attrs
     }
     return {
         "n_vertices": n,
         "n_edges": m,
         "directed": bool(h5.attribute(handle, "directed", bool, path=path)),
-        "digest": h5.attribute(handle, "digest", str, path=path),
+        "digest": h5.digest(handle, "digest", path=path),
         "sources": tuple(h5.json_attribute(handle, "sources", list, path=path)),
         "datasets": found,
         "vertex_fields": fields["vertices"],
@@ -79,6 +79,16 @@ def read_head(handle, path, vertex_fields=None, edge_fields=None):
         "relations": relations,
         "categories": categories,
     }
+
+
+def _categories(found, path):
+    """The texts that the codes of a field stand for: tuple of str."""
+    texts = h5.json_attribute(found, h5.CATEGORIES, list, path=path)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise FormatError(f"{path}: {found.name} has categories but no codes for them; the file is damaged")
+    if not all(isinstance(text, str) for text in texts):
+        raise FormatError(f"{path}: the categories of {found.name} are not all texts; the file is damaged")
+    return tuple(texts)
 
 
 def _points(path, offset, rows):

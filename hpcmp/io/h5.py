@@ -1,8 +1,9 @@
 """hpcmp's HDF5 files: names of things, and opening them without trust.
 
 Needs neither MPI nor numba. A file is opened only when it is a plain HDF5
-file that says it is ours; links to other files, external storage and virtual
-datasets are refused, sizes are checked before memory is allocated.
+file that says it is ours. Links, external storage, virtual datasets and
+filters that would load a plugin are refused, attributes of varying length are
+not read, sizes are checked before memory is allocated.
 """
 
 import contextlib
@@ -13,7 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcmp.errors import FileError, FormatError
+from hpcmp.dtypes import field_dtype
+from hpcmp.errors import FileError, FormatError, HpcmpError, MemoryLimitError
+from hpcmp.io.free import refuse_more_than_is_free
 
 GRAPH, RESULT = "hpcmp-graph", "hpcmp-result"
 CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
@@ -27,7 +30,15 @@ ID, ORDER, NAME = "id", "order", "name"
 VERTICES, EDGES, PARTS, RELATIONS = "vertices", "in_edges", "parts", "relations"
 STEPS, RANKS = "steps", "ranks"
 CATEGORIES = "categories"  # attribute of a vertex field: the texts its codes stand for
-MAX_PACKING = 1032  # deflate makes data at most so much smaller (zlib's technical notes)
+HDF5_MARK = b"\x89HDF\r\n\x1a\n"
+MAX_PACKING = 1032  # deflate makes data at most so much smaller (zlib's technical notes), lzf less
+PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+FILTERS = {*PACKING, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # those that h5py has in itself
+SPARE_CHUNK = 1 << 24  # bytes; a chunk may be larger than its dataset by no more
+PLAIN = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING, h5py.h5t.ENUM}  # classes of attributes that are read
+HEX = set("0123456789abcdef")
+SHOWN = 60  # characters of a value in a message
+DAMAGE = (OSError, RuntimeError, KeyError)  # what h5py raises on what HDF5 cannot make sense of
 
 
 def version_of(kind):
@@ -54,26 +65,41 @@ def opened(path, expect=None):
     check_is_file(path)
     try:
         handle = h5py.File(path, "r")
-    except OSError as error:
+    except DAMAGE as error:
         raise FormatError(
-            f"{path} is not an HDF5 file that can be read ({_first_line(error)}); hpcmp convert makes one"
+            f"{path} is not an HDF5 file that can be read ({_first_line(error)}){_hint(path, expect)}"
         ) from error
-    with handle:
-        try:
-            _check_format(handle, path, (expect,) if isinstance(expect, str) else expect or FORMATS)
-            yield handle
-        except (OSError, RuntimeError, KeyError) as error:
-            if isinstance(error, FileError):
-                raise
-            raise FormatError(f"{path} is damaged: {_first_line(error)}") from error
+    with reading(path), handle:
+        _check_format(handle, path, (expect,) if isinstance(expect, str) else expect or FORMATS)
+        yield handle
+
+
+def _hint(path, expect):
+    with open(path, "rb") as file:
+        is_hdf5 = file.read(len(HDF5_MARK)) == HDF5_MARK
+    may_be_graph = expect is None or GRAPH in expect
+    return "; hpcmp convert makes a graph file of a text" if may_be_graph and not is_hdf5 else ""
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Turn what h5py says of a file that is read into hpcmp's errors. Local."""
+    try:
+        yield
+    except HpcmpError:
+        raise
+    except DAMAGE as error:
+        raise FormatError(f"{path} is damaged: {_first_line(error)}") from error
+    except MemoryError as error:
+        raise MemoryLimitError(f"{path} takes more memory than this process may have") from error
 
 
 def is_ours(path):
     """Whether a file says that hpcmp wrote it, in whatever version. Local."""
     try:
         with h5py.File(path, "r") as handle:
-            said = _settled(handle.attrs.get("format"))
-    except (OSError, RuntimeError, KeyError):  # no HDF5, or damaged
+            said = _said(handle, path)
+    except (FormatError, *DAMAGE):  # no HDF5, or damaged
         return False
     return isinstance(said, str) and said in FORMATS
 
@@ -104,9 +130,7 @@ def dataset(handle, name, *, path, ndim=None, kinds=None, rows=None):
         holder = group(handle, group_name, path=path)
     _refuse_links(holder, leaf, name, path)
     if leaf not in holder:
-        raise FormatError(
-            f"{path} has no dataset {name}; it is not a complete {_settled(handle.attrs.get('format'))} file"
-        )
+        raise FormatError(f"{path} has no dataset {name}; it is not a complete {_said(handle, path)} file")
     found = holder[leaf]
     if not isinstance(found, h5py.Dataset):
         raise FormatError(f"{path}: {name} is a group; a dataset is needed")
@@ -122,13 +146,43 @@ def dataset(handle, name, *, path, ndim=None, kinds=None, rows=None):
         raise FormatError(f"{path}: {name} has dtype {dtype}, one of kind {'/'.join(kinds)} is needed")
     if rows is not None and found.shape[:1] != (rows,):
         raise FormatError(f"{path}: {name} has {found.shape[0] if found.ndim else 'no'} rows, {rows} are needed")
-    n_bytes = int(np.prod(found.shape, dtype=np.float64) * dtype.itemsize)
-    limit = os.path.getsize(path) * (MAX_PACKING if plist.get_layout() == h5py.h5d.CHUNKED else 1)
-    if n_bytes > max(limit, 1):
-        raise FormatError(
-            f"{path}: {name} declares {n_bytes} bytes, the file has {os.path.getsize(path)}; it is truncated or lies"
-        )
+    _check_size(found, plist, dtype, name, path)
     return found
+
+
+def read(found, path, lo=0, hi=None):
+    """Rows of a dataset, once it is known that there is room for them. Local.
+
+    Parameters
+    ----------
+    hi : int, optional
+        Default: all rows from ``lo`` on.
+    """
+    if not found.ndim:
+        return found[()]
+    hi = found.shape[0] if hi is None else hi
+    n_bytes = (hi - lo) * found.dtype.itemsize * int(np.prod(found.shape[1:], dtype=object))
+    refuse_more_than_is_free(n_bytes, f"{path}: {found.name}")
+    return found[lo:hi]
+
+
+def _check_size(found, plist, dtype, name, path):
+    """Refuse a dataset that says it is larger than its file can hold, or needs what is not here to be unpacked."""
+    n_bytes = int(np.prod(found.shape, dtype=object)) * dtype.itemsize
+    size = limit = os.path.getsize(path)
+    if plist.get_layout() == h5py.h5d.CHUNKED:
+        filters = {plist.get_filter(k)[0] for k in range(plist.get_nfilters())}
+        if filters - FILTERS:
+            raise FormatError(
+                f"{path}: {name} is packed by the filter {min(filters - FILTERS)}, which hpcmp does not load; "
+                "h5repack -f NONE unpacks it where the filter is"
+            )
+        limit *= MAX_PACKING if filters & PACKING else 1
+        n_chunk = int(np.prod(plist.get_chunk(), dtype=object)) * dtype.itemsize
+        if n_chunk > max(n_bytes, SPARE_CHUNK):
+            raise FormatError(f"{path}: {name} has {n_bytes} bytes in chunks of {n_chunk}; it is damaged or lies")
+    if n_bytes > max(limit, 1):
+        raise FormatError(f"{path}: {name} declares {n_bytes} bytes, the file has {size}; it is truncated or lies")
 
 
 def _dtype_of(found, name, path):
@@ -143,20 +197,65 @@ def group(handle, name, *, path):
     _refuse_links(handle, name, name, path)
     found = handle.get(name)
     if not isinstance(found, h5py.Group):
-        raise FormatError(
-            f"{path} has no group {name}; it is not a complete {_settled(handle.attrs.get('format'))} file"
-        )
+        raise FormatError(f"{path} has no group {name}; it is not a complete {_said(handle, path)} file")
     return found
+
+
+def names_of(holder, path):
+    """Names in a group: list of str. Local."""
+    names = list(holder)
+    for name in names:
+        if isinstance(name, bytes) or not name.isprintable() or "/" in name or name in ("", ".", ".."):
+            raise FormatError(f"{path}: {holder.name} holds something called {name[:SHOWN]!a}; the file is damaged")
+    return names
 
 
 def attribute(holder, name, kind, *, path):
     """An attribute of a given Python type. Local."""
     if name not in holder.attrs:
         raise FormatError(f"{path}: the attribute {name} of {holder.name} is missing")
-    value = _settled(holder.attrs[name])
+    value = _value(holder, name, path)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise FormatError(f"{path}: the attribute {name} of {holder.name} is {value!r}; {kind.__name__} is needed")
+        raise FormatError(
+            f"{path}: the attribute {name} of {holder.name} is {repr(value)[:SHOWN]}; {kind.__name__} is needed"
+        )
     return value
+
+
+def digest(holder, name, *, path):
+    """An attribute that holds the hex digits of a digest, or is empty: str. Local."""
+    text = attribute(holder, name, str, path=path)
+    if set(text) - HEX:
+        raise FormatError(
+            f"{path}: the attribute {name} of {holder.name} is {repr(text)[:SHOWN]}; hex digits are needed"
+        )
+    return text
+
+
+def _value(holder, name, path):
+    """Value of an attribute that is there, of a fixed length."""
+    if not _is_plain(holder, name):
+        raise FormatError(
+            f"{path}: the attribute {name} of {holder.name} is of varying length, or no number and no text; "
+            "hpcmp writes and reads none of those"
+        )
+    try:
+        return _settled(holder.attrs[name])
+    except (TypeError, ValueError) as error:  # a type that numpy has not
+        raise FormatError(
+            f"{path}: the attribute {name} of {holder.name} cannot be read ({_first_line(error)})"
+        ) from error
+
+
+def _is_plain(holder, name):
+    kind = h5py.h5a.open(holder.id, name.encode("utf-8", "surrogateescape")).get_type()
+    is_text = kind.get_class() == h5py.h5t.STRING
+    return kind.get_class() in PLAIN and not (is_text and kind.is_variable_str())
+
+
+def _said(handle, path):
+    """The format that a file says it has; None: it says none in a way of ours."""
+    return _value(handle, "format", path) if "format" in handle.attrs and _is_plain(handle, "format") else None
 
 
 def set_attributes(holder, attrs):
@@ -174,9 +273,9 @@ def set_attributes(holder, attrs):
             holder.attrs[name] = value
 
 
-def attributes(holder):
-    """All attributes, texts as str: dict. Local."""
-    return {name: _settled(value) for name, value in holder.attrs.items()}
+def attributes(holder, path):
+    """All attributes of a fixed length, texts as str: dict. Local."""
+    return {name: _value(holder, name, path) for name in holder.attrs if _is_plain(holder, name)}
 
 
 def fixed_texts(texts):
@@ -188,13 +287,13 @@ def fixed_texts(texts):
 def texts(found, path):
     """The texts of a dataset of fixed length: tuple of str. Local."""
     try:
-        return tuple(text.decode() for text in found[:].tolist())
+        return tuple(text.decode() for text in read(found, path).tolist())
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: {found.name} holds bytes that are no UTF-8; the file is damaged") from error
 
 
 def _settled(value):
-    value = value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
@@ -203,7 +302,7 @@ def json_attribute(holder, name, kind, *, path):
     text = attribute(holder, name, str, path=path)
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: the attribute {name} of {holder.name} is no JSON ({error}); the file is damaged"
         ) from error
@@ -216,10 +315,17 @@ def json_attribute(holder, name, kind, *, path):
 
 def fields_of(handle, group_name, taken, *, path, rows):
     """Names of the datasets of a group that are fields: list. Local."""
-    names = [name for name in group(handle, group_name, path=path) if name not in taken]
+    names = [name for name in names_of(group(handle, group_name, path=path), path) if name not in taken]
     for name in names:
-        dataset(handle, f"{group_name}/{name}", path=path, ndim=(1, 2), kinds="biuf", rows=rows)
+        found = dataset(handle, f"{group_name}/{name}", path=path, ndim=(1, 2), kinds="biuf", rows=rows)
+        if field_dtype(found.dtype) is None:
+            raise FormatError(f"{path}: {group_name}/{name} has dtype {found.dtype}, which no field has")
     return names
+
+
+def is_scale(found, path):
+    """Whether a dataset is a scale, such as the numbers of channels. Local."""
+    return "CLASS" in found.attrs and _value(found, "CLASS", path) == "DIMENSION_SCALE"
 
 
 def contiguous_offset(found, path):
@@ -231,13 +337,17 @@ def contiguous_offset(found, path):
         raise FormatError(
             f"{path}: {found.name} is not stored in one piece (was the file repacked?); h5repack -l CONTI mends it"
         )
+    end, size = offset + found.size * found.dtype.itemsize, os.path.getsize(path)
+    if end > size:
+        raise FormatError(f"{path}: {found.name} ends at byte {end}, the file has {size}; it is truncated or lies")
     return int(offset)
 
 
 def _check_format(handle, path, expect):
-    said = _settled(handle.attrs.get("format"))
+    said = _said(handle, path)
     if not isinstance(said, str) or said not in FORMATS:
-        raise FormatError(f"{path} is an HDF5 file but not one of hpcmp's (its attribute format is {said!r})")
+        what = "it has no attribute format of a fixed length" if said is None else f"its format is {repr(said)[:SHOWN]}"
+        raise FormatError(f"{path} is an HDF5 file but not one of hpcmp's ({what})")
     if said not in expect:
         raise FormatError(f"{path} is a {said} file; {' or '.join(expect)} is needed")
     version = attribute(handle, "version", int, path=path)
@@ -246,13 +356,11 @@ def _check_format(handle, path, expect):
 
 
 def _refuse_links(holder, leaf, name, path):
-    link = holder.get(leaf, getlink=True) if leaf in _raw_names(holder) else None
-    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
-        raise FormatError(f"{path}: {name} is a link to {getattr(link, 'filename', link.path)}; hpcmp follows no links")
-
-
-def _raw_names(holder):
-    return [n.decode(errors="replace") if isinstance(n, bytes) else n for n in holder.id]
+    links, raw = holder.id.links, leaf.encode("utf-8", "surrogateescape")
+    if not links.exists(raw) or links.get_info(raw).type == h5py.h5l.TYPE_HARD:
+        return
+    link = holder.get(leaf, getlink=True)
+    raise FormatError(f"{path}: {name} is a link to {getattr(link, 'filename', link.path)}; hpcmp follows no links")
 
 
 def _first_line(error):

@@ -9,8 +9,6 @@ same time never follow from one another. The times stay, as the column `time`.
 """
 
 import csv
-import gzip
-import hashlib
 import io
 import json
 import math
@@ -22,12 +20,17 @@ import numpy as np
 from hpcmp.errors import FormatError, InputError
 from hpcmp.io import h5
 from hpcmp.io import trail as files
-from hpcmp.io.text import GZIP_MAGIC, reading
+from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.text import reading, sha256_of, whole_text
 from hpcmp.io.trail_digest import step_sums
 from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
 
 ROLES = ("sender", "receiver", "time", "type", "id", "cause")
 NEEDED = ROLES[:3]
+MAX_BYTES = 2**32 - 2  # of the unpacked text, which one process holds
+WORK_BYTES = 4  # for each byte of it at least, as lines and fields
+COUNT_BYTES = 32  # of a step and type: sent, delivered, dropped, in flight
+MAX_NAME_CHARACTERS = 4096  # all texts of a column are stored as wide as the longest
 SKIP = "-"  # a column that is not read
 NO_CAUSE = ("", "-", "null", "none", "None")
 SEPARATORS = {"csv": ",", "tsv": "\t", "space": None, "jsonl": ""}
@@ -49,13 +52,13 @@ class Log:
 
 
 def import_log(path, folder, columns, separator=None):
-    """Write a log as a trail. Local.
+    """Read a log and write it as a trail. Local.
 
     Parameters
     ----------
     path : str
-    folder : path
-        Of the trail; a trail that is there is replaced.
+    folder : path or None
+        Of the trail; a trail that is there is replaced. None: the log is read, nothing written.
     columns : str
         Roles by column, such as ``sender,receiver,time``; ``-`` skips one.
         ``role=name`` finds a column by its name in the header, or a key of
@@ -77,6 +80,7 @@ def import_log(path, folder, columns, separator=None):
         The log cannot be read or the trail not written.
     """
     log = read_log(path, parse_columns(columns), separator)
+    _check_widths(log)
     n = len(log.line)
     sender, receiver, names = _agents(log)
     time = _times(log)
@@ -99,7 +103,10 @@ def import_log(path, folder, columns, separator=None):
     order = np.lexsort((number, sender, step))
     found = {name: found[name][order].astype(kind_of) for name, kind_of in STORED.items()}
     payload = payload[order].view(np.uint8).reshape(-1) if dtype.itemsize else np.empty(0, np.uint8)
-    _write(folder, log, found, payload, distinct, [(str(name), dtype) for name in types], names)
+    n_counts = (len(distinct) + 1) * len(types)
+    refuse_more_than_is_free(COUNT_BYTES * n_counts, f"{log.source['name']}: counts by time and type of message")
+    if folder is not None:
+        _write(folder, log, found, payload, distinct, [(str(name), dtype) for name in types], names)
     return {
         "records": n,
         "agents": len(set(sender.tolist()).union(receiver.tolist())),
@@ -175,11 +182,11 @@ def read_log(path, columns, separator=None):
     name = os.path.basename(os.fspath(path))
     h5.check_is_file(path)
     with reading(path):
-        with open(path, "rb") as file:
-            raw = file.read()
-        source = {"name": name, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-        if raw[:2] == GZIP_MAGIC:
-            raw, name = gzip.decompress(raw), name.removesuffix(".gz")
+        source = {"name": name, "bytes": os.path.getsize(path), "sha256": sha256_of(path)}
+        raw, name = whole_text(path, MAX_BYTES), name.removesuffix(".gz")
+    if b"\0" in raw:
+        raise FormatError(f"{path} is not a text: byte {raw.index(0)} is 0")
+    refuse_more_than_is_free(WORK_BYTES * len(raw), f"reading {path}", len(raw))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -207,7 +214,10 @@ def _table_columns(log, lines, columns, separator):
     if separator is None:
         rows = [line.split() for line in lines]
     else:
-        rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
+        try:
+            rows = list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
+        except csv.Error as error:  # such as a field of megabytes
+            raise InputError(f"{log.source['name']} is no table: {error}") from error
         if len(rows) != len(lines):
             raise InputError(
                 f"{log.source['name']}: a quoted field goes over several lines; one message a line is needed"
@@ -250,8 +260,32 @@ def _json_columns(log, lines, columns):
                 log.refuse(k, f"there is no {key!r}; --columns {role}=KEY says where it is")
             if isinstance(value, bool | list | dict):
                 log.refuse(k, f"{key!r} is {json.dumps(value)[:40]}; a text or a number is needed")
-            texts[role].append("" if value is None else str(value))
+            text = "" if value is None else str(value)
+            if "\0" in text or not _is_text(text):
+                log.refuse(k, f"{key!r} holds a character that is no text")
+            texts[role].append(text)
     return texts
+
+
+def _is_text(text):
+    """Whether a text can be UTF-8: JSON may name halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_widths(log):
+    """Refuse texts that are stored as wide as the widest, where that is too much."""
+    for role, texts in log.texts.items():
+        width = max(map(len, texts), default=0)
+        if width > MAX_NAME_CHARACTERS:
+            log.refuse(
+                list(map(len, texts)).index(width),
+                f"its {role} has {width} characters, more than {MAX_NAME_CHARACTERS}",
+            )
+        refuse_more_than_is_free(4 * width * len(texts), f"{len(texts)} texts of {width} characters each")
 
 
 # ---------------------------------------------------------------- what lines say

@@ -5,6 +5,7 @@ and tells where in the file they begin; every rank then writes its rows there
 by MPI-IO. The file appears under its name only when it is complete.
 """
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together
 from hpcmp.errors import FileError, HpcmpError
 from hpcmp.io import h5
+from hpcmp.io.whole_file import new_part, put, why, write_error
 
 MAX_BYTES = 1 << 30  # of one MPI-IO call; counts are C ints
 PIECE_BYTES = 1 << 22  # of rows that are made or used a piece at a time; they stay in the last cache
@@ -68,15 +70,10 @@ def write_file(comm, path, slabs, attrs, finish=None):
         before is untouched.
     """
     path = Path(path)
-    part = _part_name(comm, path)
-    try:
+    with _part_of(comm, path) as part:
         offsets = _on_rank_0(comm, path, lambda: _create(part, path, slabs, attrs))
         _write_slabs(comm, part, path, slabs, offsets)
         _on_rank_0(comm, path, lambda: _complete(part, path, finish))
-    except BaseException:
-        if comm.rank == 0:
-            part.unlink(missing_ok=True)
-        raise
 
 
 def write_text(comm, path, text):
@@ -90,16 +87,11 @@ def write_text(comm, path, text):
     rows = np.frombuffer(text, np.uint8)
     before, total = exclusive_sum(comm, len(rows))
     path = Path(path)
-    part = _part_name(comm, path)
     slab = {"": Slab(rows, before, total)}
-    try:
-        _on_rank_0(comm, path, lambda: _check_room(path, total) or part.write_bytes(b""))
+    with _part_of(comm, path) as part:
+        _on_rank_0(comm, path, lambda: _check_room(path, total))
         _write_slabs(comm, part, path, slab, {"": 0})
-        _on_rank_0(comm, path, lambda: os.replace(part, path))
-    except BaseException:
-        if comm.rank == 0:
-            part.unlink(missing_ok=True)
-        raise
+        _on_rank_0(comm, path, lambda: put(part, path))
 
 
 def check_writable(comm, path, *inputs):
@@ -198,6 +190,18 @@ class Reader:
             self.handle.Close()
 
 
+@contextlib.contextmanager
+def _part_of(comm, path):
+    """A new file for what will be ``path``; it goes when the block fails. Collective."""
+    part = _on_rank_0(comm, path, lambda: new_part(path))
+    try:
+        yield part
+    except BaseException:
+        if comm.rank == 0:
+            part.unlink(missing_ok=True)
+        raise
+
+
 def _create(part, path, slabs, attrs):
     """Datasets without data; where each begins."""
     _check_room(path, sum(_bytes_of(s) for s in slabs.values()))
@@ -258,8 +262,7 @@ class _Failures:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, Exception):
-            text = error.Get_error_string() if hasattr(error, "Get_error_string") else str(error)
-            found = error if isinstance(error, HpcmpError) else FileError(f"{self.what}: {text}")
+            found = error if isinstance(error, HpcmpError) else FileError(f"{self.what}: {why(error)}")
             self.error = self.error or found
         return isinstance(error, Exception)
 
@@ -281,13 +284,7 @@ def _complete(part, path, finish):
     with h5py.File(part, "r+") as handle:
         if finish is not None:
             finish(handle)
-    with open(part, "rb") as handle, pulse.slow():
-        os.fsync(handle.fileno())
-    os.replace(part, path)
-
-
-def _part_name(comm, path):
-    return comm.bcast(path.with_name(f".{path.name}.{os.getpid()}.part"))
+    put(part, path)
 
 
 def _check_room(path, needed):
@@ -302,10 +299,8 @@ def _on_rank_0(comm, path, work):
     if comm.rank == 0:
         try:
             made = work()
-        except OSError as caught:
-            is_ours = isinstance(caught, HpcmpError)
-            why = caught.strerror or h5._first_line(caught)
-            error = caught if is_ours else FileError(f"{path} cannot be written: {why}")
+        except (OSError, RuntimeError) as caught:  # h5py has RuntimeError where a file cannot be closed
+            error = caught if isinstance(caught, HpcmpError) else write_error(path, caught)
         except Exception as caught:
             error = caught
     raise_together(comm, error)

@@ -23,7 +23,7 @@ from hpcmp.io.provenance import provenance
 
 # Attributes of a result file besides those of every file.
 COUNTS = ("n_edges", "n_steps", "size", "threads", "peak_rss_bytes")
-TEXTS = ("program", "digest", "graph_digest", "mpi_library")
+TEXTS, DIGESTS = ("program", "mpi_library"), ("digest", "graph_digest")
 RECORDS = ("params", "values", "seconds", "halo")  # JSON objects; so are converged and sources
 
 
@@ -123,13 +123,13 @@ def read_head(handle, path):
     if has_names:
         h5.dataset(handle, h5.NAME, path=path, ndim=1, kinds="S", rows=n)
     fields = {}
-    for name in handle:
+    for name in h5.names_of(handle, path):
         if name not in (h5.ID, h5.NAME, h5.STEPS, h5.RANKS):
             found = h5.dataset(handle, name, path=path, ndim=(1, 2), kinds="biuf")
-            if not h5py.h5ds.is_scale(found.id):  # numbers of channels
+            if not h5.is_scale(found, path):  # numbers of channels
                 fields[name] = _shape_of(h5.dataset(handle, name, path=path, rows=n))
     return {
-        "attrs": h5.attributes(handle),
+        "attrs": h5.attributes(handle, path),
         "n_vertices": n,
         "has_names": has_names,
         "fields": fields,
@@ -137,6 +137,7 @@ def read_head(handle, path):
         h5.RANKS: _table_head(handle, h5.RANKS, path),
         **{name: h5.attribute(handle, name, int, path=path) for name in COUNTS},
         **{name: h5.attribute(handle, name, str, path=path) for name in TEXTS},
+        **{name: h5.digest(handle, name, path=path) for name in DIGESTS},
         **{name: h5.json_attribute(handle, name, dict, path=path) for name in RECORDS},
         "converged": h5.json_attribute(handle, "converged", bool | None, path=path),
         "sources": h5.json_attribute(handle, "sources", list, path=path),
@@ -146,7 +147,7 @@ def read_head(handle, path):
 def _table_head(handle, name, path):
     """Columns of a table, which are all as long as its dimension: name -> (shape, dtype)."""
     columns = {}
-    for column in h5.group(handle, name, path=path):
+    for column in h5.names_of(h5.group(handle, name, path=path), path):
         columns[column] = _shape_of(h5.dataset(handle, f"{name}/{column}", path=path, ndim=1, kinds="biufS"))
     n_rows = {shape[0] for shape, _ in columns.values()}
     if len(n_rows) > 1:
@@ -175,8 +176,8 @@ def read_field_for(graph, path, name):
             found = h5.dataset(handle, name, path=path, kinds="biuf", rows=graph.n_vertices)
             if graph.n_owned:
                 lo, hi = int(graph.order.min()), int(graph.order.max()) + 1
-                column = found[lo:hi][graph.order - lo]
-                if np.any(ids[lo:hi][graph.order - lo] != graph.id[: graph.n_owned]):
+                column = h5.read(found, path, lo, hi)[graph.order - lo]
+                if np.any(h5.read(ids, path, lo, hi)[graph.order - lo] != graph.id[: graph.n_owned]):
                     raise GraphError(f"{path} is of another graph: its ids differ; run the program on this one")
             else:
                 column = found[:0]

@@ -7,17 +7,14 @@ and ``edges`` of a rank, and of the rows it has ``sent`` and ``received``.
 """
 
 import os
-import re
-from pathlib import Path
 
 import numpy as np
 
 from hpcmp.comm import raise_together
 from hpcmp.edges import number_dtype
 from hpcmp.errors import MemoryLimitError
+from hpcmp.io.free import LIMIT, free_bytes, shown
 
-LIMIT = "HPCMP_MAX_MEMORY"  # bytes a machine gives to the job, such as 4G, instead of what is free; 0: do not ask
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 ROW_BYTES = 40  # pointer, id, order, out-degree; and the list of distinct sources while they are numbered
 TABLE_BYTES = 5  # of a vertex, while sources are numbered: a mark and a local row
 OPEN_GHOST_BYTES = 50  # of a ghost meanwhile: id, gid, the owner's answer, buffers
@@ -124,62 +121,3 @@ def refuse_what_cannot_fit(comm, what, needed, held=0):
             f"({LIMIT}=BYTES says what is free instead, 0 that all fits)"
         )
     raise_together(comm, error)
-
-
-def free_bytes(environ=os.environ):
-    """Bytes this machine has free for the job; None: unknown, or do not ask. Local.
-
-    The least of what the system and the control groups of this process leave,
-    caches of files counted as free.
-
-    Raises
-    ------
-    MemoryLimitError
-        The variable HPCMP_MAX_MEMORY is no number of bytes.
-    """
-    said = environ.get(LIMIT, "").strip()
-    if said:
-        found = re.fullmatch(r"(\d+)([KMGT]?)B?", said.upper())
-        if not found:
-            raise MemoryLimitError(f"{LIMIT}={said!r} is no number of bytes; write it as 8000000000, 500M or 4G")
-        return int(found[1]) * UNITS[found[2]] or None
-    rooms = [*_system_room(), *_group_rooms()]
-    return min(rooms, default=None)
-
-
-def _system_room(path="/proc/meminfo"):
-    try:
-        found = re.search(r"^MemAvailable:\s*(\d+) kB", Path(path).read_text(), re.MULTILINE)
-    except OSError:
-        return
-    if found:
-        yield int(found[1]) << 10
-
-
-def _group_rooms(own="/proc/self/cgroup", root="/sys/fs/cgroup"):
-    """What each control group with a limit leaves, from this process's to the root."""
-    try:
-        lines = Path(own).read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, kinds, path = line.split(":", 2)
-        if kinds == "memory":
-            top, limit, used = Path(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"
-        elif number == "0":
-            top, limit, used = Path(root), "memory.max", "memory.current"
-        else:
-            continue
-        folder = top / path.lstrip("/")
-        for group in (folder, *folder.parents[: len(folder.parts) - len(top.parts)]):
-            try:
-                left = int((group / limit).read_text()) - int((group / used).read_text())
-                stat = dict(pair.split() for pair in (group / "memory.stat").read_text().splitlines())
-            except (OSError, ValueError):  # not there, or "max"
-                continue
-            yield left + sum(int(stat.get(kind, 0)) for kind in ("inactive_file", "active_file"))
-
-
-def shown(n_bytes):
-    """Bytes as people read them. Local."""
-    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,9 @@ import numpy as np
 
 from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, raise_together
-from hpcmp.errors import FileError, FormatError
+from hpcmp.errors import FileError, FormatError, MemoryLimitError
+from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.whole_file import flush_folder, new_part_folder, write_error
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -33,7 +34,7 @@ NAME = re.compile(r"step-(\d{12})\Z")
 PLAIN = re.compile(r"([<|])([iufcbS])([1-9]\d{0,5})\Z")  # dtypes of columns
 BLOCK_BYTES = 1 << 22  # of one CRC
 KEPT = 2  # checkpoints
-MAX_RECORD_BYTES = 1 << 30
+MAX_RECORD_BYTES = 1 << 28
 MAX_WIDTH = 1 << 24  # values of a row
 
 
@@ -96,7 +97,7 @@ class Writer:
         FileError
             The folder cannot be written. Raised on every rank.
         """
-        self._part = Path(_on_rank_0(self.comm, lambda: _new_folder(self.folder, step)))
+        self._part = Path(_on_rank_0(self.comm, lambda: new_part_folder(path_of(self.folder, step))))
         self.step, self._facts, self._tables = step, facts, tables
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
@@ -126,7 +127,7 @@ class Writer:
             with pulse.slow():
                 crc = self._written.result()
         except OSError as caught:
-            error = FileError(f"{path_of(self.folder, step)} cannot be written: {caught.strerror or caught}")
+            error = write_error(path_of(self.folder, step), caught)
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
         try:
             raise_together(self.comm, error)
@@ -155,16 +156,16 @@ class Writer:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self._part)
+        flush_folder(self._part)
         target = path_of(self.folder, step)
         if target.exists():  # one that could not be read
-            aside = Path(_new_folder(self.folder, step))
+            aside = Path(new_part_folder(path_of(self.folder, step)))
             os.rename(target, aside)
             os.rename(self._part, target)
             shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(self._part, target)
-        _sync_folder(self.folder)
+        flush_folder(self.folder)
         older = [s for s in steps_in(self.folder) if s <= step]
         for s in set(steps_in(self.folder)) - set(older[-KEPT:]):  # later ones are of a run that was left
             shutil.rmtree(path_of(self.folder, s), ignore_errors=True)
@@ -210,14 +211,6 @@ def _remove_unfinished(folder):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _new_folder(folder, step):
-    made = tempfile.mkdtemp(prefix=f".step-{step:012d}.", dir=folder)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(made, 0o777 & ~umask)
-    return made
-
-
 def _part_name(rank):
     return f"part-{rank:05d}.bin"
 
@@ -260,14 +253,6 @@ def _row_bytes(dtype, shape):
 
 def _n_rows(columns):
     return len(next(iter(columns.values()), ()))
-
-
-def _sync_folder(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---------------------------------------------------------------- reading
@@ -337,6 +322,7 @@ def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
     """Rows [lo, hi) of a column of n, by the blocks that hold them."""
     once, row_bytes = _rows_of_block(dtype, shape), _row_bytes(dtype, shape)
     first, last = lo // once * once, min(-(-hi // once) * once, n)
+    refuse_more_than_is_free((last - first) * row_bytes, what)
     rows = np.empty((last - first, *shape), dtype)
     view = memoryview(rows.reshape(-1).view(np.uint8))
     file.seek(start + first * row_bytes)
@@ -461,7 +447,7 @@ def load_newest(comm, folder, say):
             for table in snapshot.tables:
                 bounds = block_bounds(snapshot.n_rows(table), comm.size).tolist()
                 found[table] = snapshot.read(table, bounds[comm.rank], bounds[comm.rank + 1])
-        except (FileError, FormatError) as caught:
+        except (FileError, FormatError, MemoryLimitError) as caught:
             error = caught
         except OSError as caught:
             error = FileError(f"{path_of(folder, step)} cannot be read: {caught.strerror or caught}")

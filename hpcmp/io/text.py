@@ -22,7 +22,8 @@ import numpy as np
 
 from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together, together
-from hpcmp.errors import FileError, FormatError, InputError
+from hpcmp.errors import FileError, FormatError, HpcmpError, InputError
+from hpcmp.io.free import refuse_more_than_is_free
 
 BLOCK_BYTES = 2**22  # tokenised at once: large enough to hide a call, small enough to use its scratch again (measured)
 MAX_LINE_BYTES = 2**31 - 1  # token offsets are uint32
@@ -124,10 +125,10 @@ def describe_file(comm, path, may_be_empty=False):
             raise FileError(f"{path} is not a regular file; ranks read it in parts, so save the stream to a file first")
         if status.st_size == 0 and not may_be_empty:
             raise InputError(f"{path} is empty (0 bytes)")
-        with open(path, "rb") as file:
+        with open(path, "rb"):  # on all ranks: to be refused here where it cannot be
             if comm.rank == 0:
                 source = {"name": os.path.basename(path), "bytes": status.st_size}
-                source["sha256"] = _sha256(file)
+                source["sha256"] = sha256_of(path)
     source = comm.bcast(source)
     with together(comm):
         if status.st_size != source["bytes"]:
@@ -138,11 +139,13 @@ def describe_file(comm, path, may_be_empty=False):
     return source
 
 
-def _sha256(file):
+def sha256_of(path):
+    """SHA-256 of a file: 64 hex digits. Local."""
     digest = hashlib.sha256()
-    while piece := file.read(BLOCK_BYTES):
-        digest.update(piece)
-        pulse.beat()
+    with open(path, "rb") as file:
+        while piece := file.read(BLOCK_BYTES):
+            digest.update(piece)
+            pulse.beat()
     return digest.hexdigest()
 
 
@@ -151,7 +154,7 @@ def reading(path):
     """Turn what the system says about a file into hpcmp's errors. Local."""
     try:
         yield
-    except FileError:
+    except HpcmpError:
         raise
     except FileNotFoundError as error:
         raise FileError(f"{path} does not exist") from error
@@ -159,6 +162,28 @@ def reading(path):
         raise FormatError(f"{path} is a damaged gzip file ({error}); fetch it again and try gzip -t on it") from error
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def whole_text(path, max_bytes):
+    """All bytes of a text, plain or packed by gzip; inside `reading`. Local.
+
+    Raises
+    ------
+    InputError
+        It has more than so many.
+    """
+    pieces, n_bytes = [], 0
+    with open(path, "rb") as file:
+        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        file.seek(0)
+        stream = _Unpacked(file) if packed else file
+        while piece := stream.read(BLOCK_BYTES):
+            n_bytes += len(piece)
+            if n_bytes > max_bytes:
+                raise InputError(f"{path} has more than {max_bytes} bytes, and one rank has to hold all of it")
+            refuse_more_than_is_free(len(piece), path, 2 * n_bytes)  # pieces, then all in one
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _starts_with(path, magic):
@@ -172,6 +197,7 @@ def _plain_blocks(path, n_bytes, rank, size, block_bytes):
         lo = _line_start(path, file, n_bytes * rank // size)
         hi = _line_start(path, file, n_bytes * (rank + 1) // size)
         file.seek(lo)
+        refuse_more_than_is_free(hi - lo, path)
         text = bytearray(hi - lo)
         n_read = 0
         while more := file.readinto(memoryview(text)[n_read:]):  # the system reads at most 2 GB at once
@@ -242,9 +268,11 @@ class _Unpacked:
 
 def _keep(path, stream, block_bytes, offset, is_mine):
     """Cut a stream in blocks of whole lines; keep those that are mine. Local."""
-    blocks, n_lines = [], 0
+    blocks, n_lines, n_kept = [], 0, 0
     for number, data in enumerate(_whole_lines(path, stream, block_bytes)):
         if is_mine(number):
+            n_kept += len(data)
+            refuse_more_than_is_free(len(data), f"{path}, unpacked,", n_kept)
             _check_text(path, data, offset, 0, len(data))
             blocks.append(Block(_unmarked(np.frombuffer(data, np.uint8), offset), offset, n_lines))
         n_lines += data.count(b"\n")
@@ -264,6 +292,7 @@ def _whole_lines(path, stream, block_bytes):
         else:
             rest.append(piece)
             n_rest += len(piece)
+        refuse_more_than_is_free(n_rest, f"a line of {path}")
         if n_rest > MAX_LINE_BYTES:
             raise _no_lines(path)
     if n_rest:

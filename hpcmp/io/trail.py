@@ -21,8 +21,9 @@ from hpcmp.errors import FileError, FormatError
 from hpcmp.io import h5
 from hpcmp.io.provenance import provenance
 from hpcmp.io.trail_segment import TABLE, check_sizes, make_folder, refuse_link, segment_name, write_file
+from hpcmp.io.whole_file import parts_of
 
-HEAD, AGENTS, TIMING = "trail.h5", "agents.h5", "timing.h5"
+HEAD, AGENTS, TIMING, SEGMENTS = "trail.h5", "agents.h5", "timing.h5", "segment-*.h5"
 LEVELS = ("headers", "full")  # full: with payloads
 STATUSES = (
     "delivered",
@@ -147,14 +148,14 @@ def clear(folder):
         return
     if not folder.is_dir():
         raise FileError(f"{folder} is a file; a trail is a folder, name another")
-    parts = list(folder.glob(".*.h5.part"))  # that a killed run was writing
-    ours = [path for path in folder.iterdir() if path.name in (HEAD, AGENTS, TIMING) or path.match("segment-*.h5")]
-    others = sorted(path.name for path in set(folder.iterdir()) - {*ours, *parts})
+    left = _left_by_killed_runs(folder)
+    ours = [path for path in folder.iterdir() if path.name in (HEAD, AGENTS, TIMING) or path.match(SEGMENTS)]
+    others = sorted(path.name for path in set(folder.iterdir()) - {*ours, *left})
     others += [path.name for path in ours if not h5.is_ours(path)]
     if others:
         raise FileError(f"{folder} holds {others[0]}, which is no part of a trail; write to a folder of its own")
-    for path in parts:
-        path.unlink()
+    for path in left:
+        path.unlink(missing_ok=True)
     for path in sorted(ours, key=lambda path: path.name != HEAD):  # without its head, the rest counts for nothing
         path.unlink()
 
@@ -177,12 +178,13 @@ def cut_back(folder, head):
     folder, there = Path(folder), read_head(folder)
     n = min(len(head["steps"]["digest"]), len(there["steps"]["digest"]))
     is_same = _is_alike(there, head) and np.array_equal(there["steps"]["digest"][:n], head["steps"]["digest"][:n])
-    if not is_same or not all(segment in segments_of(there) for segment in head["segments"]):
+    listed = {tuple(segment.values()) for segment in segments_of(there)}
+    if not is_same or not all(tuple(segment[name] for name in TABLE) in listed for segment in head["segments"]):
         raise FileError(f"{folder} holds the trail of another run; name the folder of this run's trail")
     write_head(folder, head)
     kept = {segment_name(segment["first_step"], segment["rank"]) for segment in head["segments"]}
-    later = [path for path in folder.glob("segment-*.h5") if path.name not in kept]
-    for path in (*later, *folder.glob(".*.h5.part"), folder / TIMING):
+    later = [path for path in folder.glob(SEGMENTS) if path.name not in kept]
+    for path in (*later, *_left_by_killed_runs(folder), folder / TIMING):
         path.unlink(missing_ok=True)
 
 
@@ -205,6 +207,10 @@ def _is_alike(there, head):
     same = ("level", "agent_types", "seed", "sample", "first_step")
     kinds = [[(name, dtype.itemsize, dtype.names or ()) for name, dtype in h["message_types"]] for h in (there, head)]
     return kinds[0] == kinds[1] and all(there[name] == head.get(name) for name in same)
+
+
+def _left_by_killed_runs(folder):
+    return [path for name in (HEAD, AGENTS, TIMING, SEGMENTS) for path in parts_of(folder, name)]
 
 
 # ---------------------------------------------------------------- reading
@@ -232,8 +238,11 @@ def read_head(folder):
     if folder.is_dir() and not is_trail(folder):
         raise FileError(f"{folder} holds no trail: there is no {HEAD} in it")
     path = folder / HEAD if folder.is_dir() else folder
+    refuse_link(path)
     with h5.opened(path, h5.TRAIL) as handle:
         head = {name: h5.attribute(handle, name, int, path=path) for name in ("first_step", "last_step")}
+        if not all(abs(head[name]) < 2**62 for name in ("first_step", "last_step")):
+            raise FormatError(f"{path}: steps from {head['first_step']} to {head['last_step']}; the file is damaged")
         head["level"] = h5.attribute(handle, "level", str, path=path)
         if head["level"] not in LEVELS:
             raise FormatError(f"{path}: the level {head['level']!r} is none of {', '.join(LEVELS)}")
@@ -248,13 +257,13 @@ def read_head(folder):
         n_steps = max(head["last_step"] - head["first_step"] + 1, 0)
         head["steps"] = {
             name: _column(handle, f"steps/{name}", path, n_steps, (1, 2), "iuf")
-            for name in h5.group(handle, "steps", path=path)
+            for name in h5.names_of(h5.group(handle, "steps", path=path), path)
         }
         _check_steps(head, n_steps, path)
         table = {name: _column(handle, f"segments/{name}", path) for name in TABLE}
         if len({len(a) for a in table.values()}) != 1 or any((a < 0).any() for a in table.values()):
             raise FormatError(f"{path}: the table of segments is uneven or has a negative number; it is damaged")
-        head["segments"], head["attrs"] = table, h5.attributes(handle)
+        head["segments"], head["attrs"] = table, h5.attributes(handle, path)
     check_sizes(path.parent, table)
     return head
 
@@ -284,7 +293,7 @@ def _read_table(path, kind, kinds, needed):
 
 
 def _column(handle, name, path, rows=None, ndim=1, kinds="i"):
-    return h5.dataset(handle, name, path=path, ndim=ndim, kinds=kinds, rows=rows)[...]
+    return h5.read(h5.dataset(handle, name, path=path, ndim=ndim, kinds=kinds, rows=rows), path)
 
 
 def _check_steps(head, n_steps, path):
@@ -312,7 +321,7 @@ def _type_of(entry, path):
     try:
         name, descr = entry
         dtype = np.lib.format.descr_to_dtype(_as_descr(descr))
-    except (ValueError, TypeError, KeyError, SyntaxError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, SyntaxError, IndexError, OverflowError, RecursionError) as error:
         raise FormatError(f"{path}: {str(entry)[:60]} is no message type (a name and a record dtype)") from error
     if not isinstance(name, str) or dtype.hasobject or dtype.itemsize > MAX_TYPE_BYTES:
         raise FormatError(

@@ -10,16 +10,16 @@ from those before it: neither is stored. Needs neither MPI nor numba.
 """
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from hpcmp import pulse
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io import h5
+from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.whole_file import part_of, write_errors
 
 STORED = {
     "step_sent": np.dtype(np.int64),
@@ -216,8 +216,12 @@ def check_sizes(folder, table):
 
     Before anything is made for it. Records have different names, so that each of several takes a byte at least.
     """
+    names = np.stack((table["first_step"], table["rank"]), axis=1)
+    if len(np.unique(names, axis=0)) < len(names):
+        raise FormatError(f"{folder}: the head lists a segment twice; the trail is damaged")
     for first, rank, n_records, payload_bytes in zip(*(table[name].tolist() for name in TABLE), strict=True):
         path = folder / segment_name(first, rank)
+        refuse_link(path)
         h5.check_is_file(path)
         if path.stat().st_size < n_records + payload_bytes:
             raise FormatError(
@@ -248,6 +252,8 @@ def read_columns(folder, head, names):
     wanted = [name for name in names if name not in DERIVED] + (["type"] if derived and "type" not in names else [])
     sizes = {name: table["payload_bytes" if name == PAYLOAD else "n_records"] for name in wanted}
     dtypes = STORED | {PAYLOAD: np.dtype(np.uint8)}
+    n_bytes = sum(int(sizes[name].sum()) * dtypes[name].itemsize for name in wanted)
+    refuse_more_than_is_free(n_bytes, f"{folder}: {', '.join(wanted)} of all segments")
     found = {name: np.empty(int(sizes[name].sum()), dtypes[name]) for name in wanted}
     ends = {name: np.cumsum(n) for name, n in sizes.items()}
     for k in range(len(table["rank"]) if wanted else 0):
@@ -313,7 +319,8 @@ def _opened_segment(folder, head, k):
 
 def _frame_of(handle, path):
     """What is added to each column, and its bytes: two dicts."""
-    tables = [h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=len(STORED))[...] for name in (BASE, WIDTH)]
+    tables = [h5.dataset(handle, name, path=path, ndim=1, kinds="iu", rows=len(STORED)) for name in (BASE, WIDTH)]
+    tables = [h5.read(table, path) for table in tables]
     wrong = ~np.isin(tables[1], WIDTHS)
     if wrong.any():
         raise FormatError(f"{path}: a column of {tables[1][np.argmax(wrong)]} bytes; the file is damaged")
@@ -370,20 +377,7 @@ def make_folder(folder):
 
 def write_file(path, kind, attrs, data):
     """A file of datasets, under its name only once it is on the disk. Local."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(part, "w") as handle:
-            h5.set_attributes(handle, {"format": kind, "version": h5.version_of(kind), **attrs})
-            for name, a in data.items():
-                handle.create_dataset(name, data=a)
-        with open(part, "rb+") as file, pulse.slow():
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        holder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(holder)  # the name too
-        finally:
-            os.close(holder)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+    with write_errors(path, (OSError, RuntimeError)), part_of(path) as part, h5py.File(part, "w") as handle:
+        h5.set_attributes(handle, {"format": kind, "version": h5.version_of(kind), **attrs})
+        for name, a in data.items():
+            handle.create_dataset(name, data=a)

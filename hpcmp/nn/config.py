@@ -98,6 +98,7 @@ LEAST = {  # key -> (least value, whether it may be that value)
     "train.checkpoint_every": (1, True),
 }
 BELOW = {"model.dropout": 1, "model.attention_dropout": 1, "train.momentum": 1, "train.decay": 1}
+SHOWN = 60  # characters of a key or value in a message
 # Keys by which a training that goes on may differ from what its checkpoint was made with: they change no epoch.
 OF_GROUPS = ("lr", "weight_decay")
 FREE = ("train.epochs", "train.patience", "train.seed", "train.seeds", "train.checkpoint_every")
@@ -166,7 +167,7 @@ def differing(a, b, free=FREE):
 
 
 def _unknown(key):
-    return ProgramError(f"{key!r} is not a key of the configuration (it has: {', '.join(KNOWN)})")
+    return ProgramError(f"{_shown(key)} is not a key of the configuration (it has: {', '.join(KNOWN)})")
 
 
 def _checked(key, value, default):
@@ -182,37 +183,46 @@ def _checked(key, value, default):
         return tuple(_checked_number(key, item, 0.0 if key == "train.class_weights" else 0) for item in items)
     if isinstance(default, str):
         if not isinstance(value, str):
-            raise ProgramError(f"{key} = {value!r} is no text")
+            raise ProgramError(f"{key} = {_shown(value)} is no text")
         if value not in CHOICES.get(key, (value,)):
-            raise ProgramError(f"{key} = {value!r} is not one of {', '.join(CHOICES[key])}")
+            raise ProgramError(f"{key} = {_shown(value)} is not one of {', '.join(CHOICES[key])}")
         return value
     return _checked_number(key, value, default)
 
 
 def _checked_groups(key, value):
     if not isinstance(value, dict) or not all(isinstance(own, dict) for own in value.values()):
-        raise ProgramError(f"{key} = {value!r} is no table of tables, such as {{'convs.0.*' = {{weight_decay = 0}}}}")
+        raise ProgramError(
+            f"{key} = {_shown(value)} is no table of tables, such as {{'convs.0.*' = {{weight_decay = 0}}}}"
+        )
     for pattern, own in value.items():
         for option in own:
             if option not in OF_GROUPS:
-                raise ProgramError(f"{key} {pattern!r} has {option!r}; groups may have {', '.join(OF_GROUPS)}")
+                raise ProgramError(
+                    f"{key} {_shown(pattern)} has {_shown(option)}; groups may have {', '.join(OF_GROUPS)}"
+                )
     return {p: {o: _checked_number(f"train.{o}", v, 0.0) for o, v in own.items()} for p, own in value.items()}
 
 
 def _checked_number(key, value, default):
     kinds, what = ((int, float), "number") if isinstance(default, float) else ((int,), "whole number")
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ProgramError(f"{key} = {value!r} is no {what}")
+        raise ProgramError(f"{key} = {_shown(value)} is no {what}")
     value = type(default)(value)
     least, may_be = LEAST[key]
     if not (value > least or (may_be and value == least)) or value >= BELOW.get(key, float("inf")):
         bound = (
             f"below {BELOW[key]}" if key in BELOW and value > least else f"{'at least' if may_be else 'above'} {least}"
         )
-        raise ProgramError(f"{key} = {value} must be {bound}")
+        raise ProgramError(f"{key} = {_shown(value)} must be {bound}")
     if isinstance(value, int) and value >= 2**62:
-        raise ProgramError(f"{key} = {value} is too large")
+        raise ProgramError(f"{key} = {_shown(value)} is too large")
     return value
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _plain(value):

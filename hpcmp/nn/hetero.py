@@ -185,7 +185,7 @@ def codes_of(view, field, wanted):
     codes = type_codes(view, field)
     names = view.graph.categories.get(field)
     used = set().union(*view.comm.allgather(np.unique(codes).tolist()))
-    named = {code: str(code) if names is None else names[code] for code in sorted(used)}
+    named = {code: str(code) if names is None or code < 0 else names[code] for code in sorted(used)}
     others = [name for name in named.values() if name not in wanted]
     if others:
         raise alike(f"there are vertices of type {others[0]!r}; the layer has {', '.join(wanted)}")

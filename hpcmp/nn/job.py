@@ -18,6 +18,7 @@ from hpcmp.engine.checkpoints import Wishes, remove_stop_file
 from hpcmp.errors import FileError, Suspended
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
+from hpcmp.io.whole_file import parts_of
 from hpcmp.nn import checkpoint, models, room
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import SGD, Adam
@@ -307,8 +308,8 @@ def _prepare(folder, resume, force):
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
     remove_stop_file(folder)
-    for path in folder.glob(".*.h5.*.part"):  # what a killed run left
-        path.unlink()
+    for path in parts_of(folder, "*.h5"):
+        path.unlink(missing_ok=True)
 
 
 def find_checkpoint(run, seed=None):

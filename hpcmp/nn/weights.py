@@ -6,12 +6,14 @@ names that ``load_state_dict`` of a torch model with the same attributes takes:
 parameter of a user's own keeps its name and shape.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
 
 from hpcmp.comm import raise_together
 from hpcmp.errors import FormatError, HpcmpError, require
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.h5 import check_is_file
 from hpcmp.nn.layers import GAT, GCN, GIN, RGCN, SAGE, GATv2, Linear, NNConv
 from hpcmp.nn.module import Buffer, Module, Parameter, name_of_key
@@ -153,7 +155,7 @@ def read(comm, path):
     found, error = None, None
     if comm.rank == 0:
         try:
-            found = _read(path)
+            found = read_file(path)
         except HpcmpError as caught:
             error = caught
     raise_together(comm, error)
@@ -171,8 +173,15 @@ def to_bytes(model, facts):
     return _safetensors().save(state_of(model), {"format": "pt", **facts})
 
 
-def _read(path):
+def read_file(path):
+    """Arrays of a safetensors file: dict. Local.
+
+    Raises
+    ------
+    FileError, FormatError, MissingExtraError
+    """
     check_is_file(path)
+    refuse_more_than_is_free(2 * os.path.getsize(path), path)
     try:
         return _safetensors().load(Path(path).read_bytes())
     except MemoryError:

@@ -10,7 +10,7 @@ from graphs import random as random_sample
 from graphs import sample
 from mpi4py import MPI
 
-from hpcmp import random
+from hpcmp import Checkpoints, random
 from hpcmp.agents.coordination import (
     allocation,
     auction,
@@ -337,6 +337,11 @@ def test_an_auction_of_two_hundred_is_the_best_assignment(comm):
 def test_persons_that_cannot_all_have_an_object_are_told_of(comm):
     of = sample(range(7), [(i, 4 + j) for i in range(4) for j in range(2 + (i == 3))], weight=[3.0] * 9)
     graph = build(comm, of)
+    asked = Checkpoints("nowhere")
+    text = agreed_error(
+        comm, ProgramError, lambda: auction.run(graph, graph.id[: graph.n_owned] >= 4, checkpoints=asked)
+    )
+    assert "does not go on from a checkpoint" in text
     text = agreed_error(comm, ProgramError, lambda: auction.run(graph, graph.id[: graph.n_owned] >= 4))
     assert "cannot have an object" in text
 

@@ -14,7 +14,7 @@ from hpcmp.analysis import flow
 from hpcmp.errors import FileError, MemoryLimitError, ProgramError
 from hpcmp.hashing import is_sampled
 from hpcmp.io import trail as files
-from hpcmp.io import trail_ranks, trail_segment
+from hpcmp.io import trail_ranks, whole_file
 from hpcmp.io.trail_segment import COLUMNS, STORED, read_columns
 
 
@@ -136,14 +136,14 @@ def test_seconds_of_each_step_and_rank_are_kept_beside_the_records(comm, shared_
 
 
 def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monkeypatch):
-    replace = trail_segment.os.replace
+    replace = whole_file.os.replace
 
     def full(part, path):
         if comm.rank == comm.size - 1 and "segment" in path.name:
             raise OSError(28, "No space left on device")
         replace(part, path)
 
-    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(whole_file.os, "replace", full)
     monkeypatch.setattr(trail_ranks, "ROWS", 300)
     says = agreed_error(comm, FileError, lambda: run(stage(comm), shared_tmp / "full", "headers"))
     assert "cannot be written: No space left on device" in says
@@ -152,7 +152,7 @@ def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monke
 
 
 def test_a_segment_that_is_lost_is_followed_by_none(comm, shared_tmp, monkeypatch):
-    replace, written = trail_segment.os.replace, []
+    replace, written = whole_file.os.replace, []
 
     def full(part, path):
         written.append(path.name.startswith("segment"))
@@ -160,7 +160,7 @@ def test_a_segment_that_is_lost_is_followed_by_none(comm, shared_tmp, monkeypatc
             raise OSError(28, "No space left on device")
         replace(part, path)
 
-    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(whole_file.os, "replace", full)
     monkeypatch.setattr(trail_ranks, "ROWS", 200)
     agreed_error(comm, FileError, lambda: run(stage(comm), shared_tmp / "full", "headers"))
     if comm.rank == 0:

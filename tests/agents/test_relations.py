@@ -107,6 +107,14 @@ def test_a_kind_goes_along_its_relation_in_the_order_of_ids(comm, directed):
         assert (run.ended, run.steps) == ("quiet", 3)
 
 
+def test_a_run_with_relations_goes_on_from_a_checkpoint(comm, shared_tmp):
+    alone = agents.simulate(stage(comm), [reader()], steps=9)
+    agents.simulate(stage(comm), [reader()], steps=1, checkpoints=hpcmp.Checkpoints(shared_tmp, 1))
+    asked = hpcmp.Checkpoints(shared_tmp, resume=True)
+    found = agents.simulate(stage(comm, method="hash"), [reader()], steps=9, checkpoints=asked)
+    assert (found.digest, found.counts, found.ended) == (alone.digest, alone.counts, "quiet")
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_a_receiver_along_another_relation_is_refused_with_the_name_of_the_relation(comm, check):
     cell = agents.Agent("cell", {"n": "int64"})

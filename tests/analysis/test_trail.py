@@ -11,10 +11,10 @@ from hpcmp import analysis
 from hpcmp.analysis import flow, patterns, trace, trail_report
 from hpcmp.analysis.trail_diff import compare_trails
 from hpcmp.errors import FileError, FormatError, GraphError, HpcmpError
-from hpcmp.io import h5, trail_segment
+from hpcmp.io import h5, whole_file
 from hpcmp.io import trail as files
 from hpcmp.io.trail_digest import step_sums
-from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter
+from hpcmp.io.trail_segment import COLUMNS, STORED, SegmentWriter, segment_name
 
 STEPS = 12
 NAMES = tuple(STORED)
@@ -140,7 +140,7 @@ def test_a_killed_run_leaves_the_trail_up_to_its_head(records, tmp_path):
     late = [r for r in records if r["step_sent"] >= 6]
     writer.append(len(late), *trails.columns_of(late))
     writer.close_segment()
-    (folder / ".segment-00000009-00001.h5.part").write_bytes(b"half")
+    (folder / ".segment-00000009-00001.h5.0123456789abcdef.part").write_bytes(b"half")
     trail = analysis.open(folder)
     assert trail.n == len(early)
     trail.check()
@@ -260,7 +260,7 @@ def test_a_head_that_cannot_be_written_leaves_the_one_before(records, folder, mo
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trail_segment.os, "replace", full)
+    monkeypatch.setattr(whole_file.os, "replace", full)
     with pytest.raises(FileError, match=r"trail\.h5 cannot be written: No space left"):
         files.write_head(folder, trails.head_of([], STEPS))
     assert not list(folder.glob(".*.part"))
@@ -314,6 +314,26 @@ def test_only_a_trail_is_cleared(folder):
 
 
 # ---------------------------------------------------------------- samples
+
+
+def test_a_trail_is_cut_back_to_what_an_earlier_head_told(records, folder):
+    now = files.read_head(folder)
+    early = now | {"last_step": 4, "steps": {name: a[:5] for name, a in now["steps"].items()}}
+    early["segments"] = [segment for segment in files.segments_of(now) if segment["first_step"] < 5]
+    files.write_timing(folder, *np.zeros((2, 1), np.int64), dict.fromkeys(files.PHASES, np.zeros(1)))
+    (folder / ".trail.h5.0123456789abcdef.part").write_text("")
+    other = early | {"steps": early["steps"] | {"digest": early["steps"]["digest"] + np.uint64(1)}}
+    for wrong in (early | {"seed": 8}, early | {"segments": [early["segments"][0] | {"n_records": 1}]}, other):
+        with pytest.raises(FileError, match="the trail of another run"):
+            files.cut_back(folder, wrong)
+    files.cut_back(folder, early)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"trail.h5", *(segment_name(s["first_step"], s["rank"]) for s in early["segments"])}
+    trail = analysis.open(folder)
+    assert trail.steps == (0, 4) and trail.n == sum(r["step_sent"] < 5 for r in records)
+    files.clear(folder)
+    with pytest.raises(FileError, match="holds no trail to go on with"):
+        files.cut_back(folder, early)
 
 
 def test_a_sample_is_sound_and_nothing_is_concluded_from_what_is_missing(records, tmp_path):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from hpcmp import analysis
-from hpcmp.errors import FormatError
+from hpcmp.cli import learning as command
+from hpcmp.errors import FormatError, ProgramError
 
 RANKS = (1, 3)
 LONG = 100_000  # epochs that no test waits for
@@ -152,6 +153,7 @@ def inferred(said, files, tmp_path_factory):
     def on(ranks):
         folder = tmp_path_factory.mktemp(f"infer-{ranks}-")
         words = [["infer", said(3)[0] / name, files / graph_of(name), "--logits", "--json"] for name in INFERRED]
+        words[INFERRED.index("own")] += ["--model", f"{files}/models.py:Net"]
         commands = [[*w, "-o", folder / f"{name}.h5"] for w, name in zip(words, INFERRED, strict=True)]
         texts = jobs.run_commands(ranks, commands, folder)
         return folder, dict(zip(INFERRED, map(json.loads, texts), strict=True))
@@ -394,6 +396,15 @@ def test_a_mistake_is_told_once_on_all_ranks(refused, name):
     for pattern in REFUSED[name][1:] if name in REFUSED else MORE[name]:
         assert re.search(pattern, message), f"the message lacks {pattern!r}: {message}"
     assert not any(outcome["stderr"][1:])
+
+
+def test_a_checkpoint_alone_runs_no_python_file():
+    with pytest.raises(ProgramError, match=r"a\.h5 is of the model net\.py:Net, .* say so: --model net\.py:Net"):
+        command.trusted("a.h5", "net.py:Net", None)
+    assert command.trusted("a.h5", "net.py:Net", "moved/net.py:Net") == "moved/net.py:Net"
+    assert command.trusted("a.h5", "gcn", None) == "gcn"
+    with pytest.raises(ProgramError, match=r"--model net\.py:Net: a\.h5 is of the model gcn"):
+        command.trusted("a.h5", "gcn", "net.py:Net")
 
 
 def test_weights_that_overflow_keep_the_last_good_checkpoint(files, tmp_path):

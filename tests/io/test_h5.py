@@ -33,7 +33,7 @@ def replaced(name, make):
 
 
 def attribute(name, value):
-    return lambda handle: handle.attrs.__setitem__(name, value)
+    return lambda handle: h5.set_attributes(handle, {name: value})
 
 
 def without(attr):
@@ -84,6 +84,17 @@ DAMAGES = {  # name -> (which file, change, what the message says)
     "negative count": ("result", attribute("n_vertices", -5), "n_vertices = -5 must not be negative"),
     "negative edges": ("graph", attribute("n_edges", -5), "must not be negative"),
     "count is a float": ("result", attribute("n_vertices", 5.5), "int is needed"),
+    "a text of varying length": (
+        "result",
+        lambda f: f.attrs.__setitem__("params", "{}"),
+        "attribute params of / is of vary",
+    ),
+    "a digest of two lines": (
+        "graph",
+        attribute("digest", "1\n2"),
+        r"attribute digest of / is '1\\n2'; hex digits are needed",
+    ),
+    "nested for ever": ("result", attribute("params", "[" * 10**5), "attribute params of / is no JSON"),
     "params are no JSON": ("result", attribute("params", "{"), "attribute params of / is no JSON"),
     "params are a list": ("result", attribute("params", "[1]"), r"holds \[1\]; dict is needed"),
     "missing ids": ("result", lambda f: f.__delitem__("id"), "has no dataset id"),
@@ -230,7 +241,7 @@ def test_a_repacked_field_may_still_be_read(good, tmp_path):
 
 def test_json_attributes_come_back_as_they_were_put(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as handle:
-        handle.attrs["x"] = json.dumps({"a": [1, 2.5, None, "ü"]})
+        h5.set_attributes(handle, {"x": json.dumps({"a": [1, 2.5, None, "ü"]})})
         assert h5.json_attribute(handle, "x", dict, path="a.h5") == {"a": [1, 2.5, None, "ü"]}
         with pytest.raises(FormatError, match="attribute y of / is missing"):
             h5.json_attribute(handle, "y", dict, path="a.h5")

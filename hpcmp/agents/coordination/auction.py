@@ -136,7 +136,7 @@ def run(graph, is_object, benefit="weight", *, epsilon=None, steps=10**7, **more
     steps : int
         At most so many for each epsilon.
     more
-        Options of `simulate`.
+        Options of `simulate`, but for ``checkpoints``.
 
     Returns
     -------
@@ -150,6 +150,8 @@ def run(graph, is_object, benefit="weight", *, epsilon=None, steps=10**7, **more
         Not all persons can have an object. Raised on every rank.
     """
     refuse(graph, benefit not in graph.edge_fields, f"the graph has no edge field {benefit!r}")
+    several = "an auction is a run for each epsilon, and does not go on from a checkpoint; leave checkpoints out"
+    refuse(graph, more.get("checkpoints") is not None, several)
     graph = both_ways(graph)
     benefits = graph.edge_fields[benefit].astype(np.float64)
     refuse(graph, not np.isfinite(benefits).all(), "a benefit is not a finite number")

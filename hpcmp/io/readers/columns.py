@@ -11,6 +11,7 @@ import numpy as np
 from hpcmp.comm import together
 from hpcmp.dtypes import field_dtype
 from hpcmp.errors import InputError
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.readers import rows as r
 from hpcmp.io.text import LineError, lines_together
 from hpcmp.kernels import text as kernels
@@ -20,6 +21,8 @@ LEFT_BYTES = 2**26  # of numbers handed to numpy at once
 
 
 MAX_LABELS = 2**16  # all ranks keep all labels
+SHOWN = 60  # characters of a name in a message
+LISTED = 200  # of all names of a header
 SKIP_HINT = "call it _ in the header to skip it"
 
 # ---------------------------------------------------------------- numbers and texts
@@ -77,6 +80,8 @@ def texts(comm, rows, column, what, may_be_empty=False):
     with lines_together(comm, rows.share):
         width = max([1, *(_text_width(rows, part, column, what, may_be_empty) for part in rows.parts)])
     width = max(comm.allgather(width))
+    with together(comm):
+        refuse_more_than_is_free(2 * width * rows.n_rows, f"{what}: {rows.n_rows} texts of {width} bytes each")
     columns = [copied(part, np.arange(part.n_rows) * rows.n_columns + column, width) for part in rows.parts]
     return np.concatenate([np.empty(0, f"S{width}"), *columns])
 
@@ -170,30 +175,36 @@ def parse_columns(columns):
     """
     if isinstance(columns, str):
         columns = columns.split(",")
-    names, dtypes = [], []
+    names, dtypes = {}, []
     for column in columns:
         name, _, kind = (part.strip() for part in column.partition(":"))
         dtype = field_dtype(kind) if kind else None
         if kind and dtype is None:
             raise InputError(
-                f"the type {kind!r} of column {name!r} is none of bool, int8 to int64, uint8 to uint32, float32, "
+                f"the type {kind[:SHOWN]!r} of column {name[:SHOWN]!r} is none of bool, int8 to int64, uint8 to uint32, float32, "
                 "float64"
             )
         check_name(name)
         if name in names and name != "_":
             raise InputError(
-                f"the column {name!r} is there twice; every column needs a name of its own ('_' skips one)"
+                f"the column {name[:SHOWN]!r} is there twice; every column needs a name of its own ('_' skips one)"
             )
-        names.append(name)
+        names[name if name != "_" else len(dtypes)] = name
         dtypes.append(dtype)
-    return tuple(names), tuple(dtypes)
+    return tuple(names.values()), tuple(dtypes)
+
+
+def listed(names):
+    """Names for a message, not too many: str. Local."""
+    text = ", ".join(names)
+    return text if len(text) <= LISTED else text[:LISTED] + "..."
 
 
 def check_name(name):
     """Refuse a field that a program could not read as ``edge.NAME``. Local."""
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(
-            f"the column {name!r} is not a name that a program can use; name the columns, "
+            f"the column {name[:SHOWN]!r} is not a name that a program can use; name the columns, "
             "such as columns='src,dst,weight'"
         )
 

@@ -121,7 +121,7 @@ def _default_columns(name, tokens):
     n = len(tokens)
     if n == 1:
         raise InputError(
-            f"{name} has 1 column ({tokens[0].decode('utf-8', 'replace')!r} ...), an edge list has 2 or more; "
+            f"{name} has 1 column ({tokens[0][: c.SHOWN].decode('utf-8', 'replace')!r} ...), an edge list has 2 or more; "
             "name its separator"
         )
     if n > len(DEFAULT_COLUMNS):
@@ -136,7 +136,7 @@ def _check_endpoints(name, columns):
     for end in ("src", "dst"):
         if end not in columns:
             raise InputError(
-                f"the columns of {name} are {', '.join(columns)}, none of them is {end}; name the columns, "
+                f"the columns of {name} are {c.listed(columns)}, none of them is {end}; name the columns, "
                 "such as columns='src,dst,weight'"
             )
 

@@ -9,7 +9,6 @@ Rank 0 does it alone: XML has no places to cut. Text data are left out, as are
 ports; hyperedges and nested graphs are refused.
 """
 
-import gzip
 import re
 from dataclasses import dataclass
 from itertools import compress
@@ -19,12 +18,15 @@ import numpy as np
 
 from hpcmp.comm import together
 from hpcmp.errors import FormatError, InputError
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.readers import columns as c
 from hpcmp.io.readers import rows as r
 from hpcmp.io.table import EdgeTable, VertexTable
-from hpcmp.io.text import GZIP_MAGIC, Block, LineError, Share, describe_file, reading
+from hpcmp.io.text import Block, LineError, Share, describe_file, reading, whole_text
 
 MAX_BYTES = 2**32 - 2  # of the unpacked file, which rank 0 holds
+TAG_BYTES = 100  # of an element that is open, in expat
+WORK_BYTES = 4  # for each byte of it at least: the text without comments, and what was found in it
 TYPES = {"boolean": "bool", "int": "int32", "long": "int64", "float": "float32", "double": "float64"}
 
 NAME = rb"[^\s=<>/\"']+"
@@ -86,14 +88,8 @@ def _parsed(comm, path, names):
 
 
 def _load(path):
-    with open(path, "rb") as file:
-        packed = file.read(2) == GZIP_MAGIC
-    with (gzip.open if packed else open)(path, "rb") as file:
-        text = file.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise InputError(
-            f"{path} has more than {MAX_BYTES} bytes, and one rank has to hold GraphML; convert it to an edge list"
-        )
+    text = whole_text(path, MAX_BYTES)
+    refuse_more_than_is_free(WORK_BYTES * len(text) + TAG_BYTES * text.count(b"<"), f"reading {path}", len(text))
     return text
 
 
@@ -169,8 +165,8 @@ def _plain(text):
     """Text with the entities of XML replaced. Local."""
     if b"&" not in text:
         return text
-    text = re.sub(rb"&#x([0-9A-Fa-f]+);", lambda found: chr(int(found[1], 16)).encode(), text)
-    text = re.sub(rb"&#([0-9]+);", lambda found: chr(int(found[1])).encode(), text)
+    text = re.sub(rb"&#x0*([0-9A-Fa-f]+);", lambda found: chr(int(found[1], 16)).encode(), text)
+    text = re.sub(rb"&#0*([0-9]+);", lambda found: chr(int(found[1])).encode(), text)
     for entity, meant in ((b"&lt;", b"<"), (b"&gt;", b">"), (b"&quot;", b'"'), (b"&apos;", b"'"), (b"&amp;", b"&")):
         text = text.replace(entity, meant)
     return text
@@ -185,8 +181,7 @@ def _vertices(name, ends, names):
     if ids is None:
         ends = [_plain(b"\0".join(end)).split(b"\0") if end else [] for end in ends]
         width = max((max(map(len, end), default=1) for end in ends), default=1)
-        if width > c.MAX_NAME_BYTES:
-            raise InputError(f"{name} has a node id of {width} bytes, more than {c.MAX_NAME_BYTES}")
+        _check_width(name, "a node id", width, sum(map(len, ends)))
         ids = [np.array(end, f"S{max(1, width)}") for end in ends]
     node, src, dst = ids
     for end in (src, dst):
@@ -194,6 +189,13 @@ def _vertices(name, ends, names):
         if unknown.any():
             raise InputError(f"an edge of {name} ends at {_shown(end[unknown.argmax()])}, which is no node of the file")
     return node, src, dst
+
+
+def _check_width(name, what, width, n):
+    """Refuse n texts that would be stored as wide as the widest. Local."""
+    if width > c.MAX_NAME_BYTES:
+        raise InputError(f"{name} has {what} of {width} bytes, more than {c.MAX_NAME_BYTES}")
+    refuse_more_than_is_free(width * n, f"{n} times {what} of {name}")
 
 
 def _shown(key):
@@ -226,7 +228,9 @@ class _Data:
         self.name = name
         self.keys = re.findall(rb"<key(?=[\s/>])(" + ATTRIBUTES + rb")\s*(?:/>|>(.*?)</key>)", text, re.DOTALL)
         tags = np.array(re.findall(rb"<(edge|node|data|graph)(?=[\s/>])", text), "S5")
-        self.key = np.array(_attribute(name, text, b"data", b"key"), "S")
+        keys = _attribute(name, text, b"data", b"key")
+        _check_width(name, "a key", max(map(len, keys), default=1), len(keys))
+        self.key = np.array(keys, "S")
         self.value = re.findall(rb"<data(?=[\s/>])" + ATTRIBUTES + rb"\s*/?>([^<]*)", text)
         opens = (
             np.maximum.accumulate(np.where(tags != b"data", np.arange(len(tags)), -1))

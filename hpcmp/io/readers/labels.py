@@ -83,7 +83,7 @@ def _open(comm, path, wanted, options):
 def _column(name, header, wanted):
     if header.count(wanted) != 1:
         how = "two columns" if wanted in header else "no column"
-        raise InputError(f"{name} has {how} {wanted!r} (its header: {', '.join(header)}); name one that is there once")
+        raise InputError(f"{name} has {how} {wanted!r} (its header: {c.listed(header)}); name one that is there once")
     return header.index(wanted)
 
 

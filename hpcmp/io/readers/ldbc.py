@@ -53,7 +53,7 @@ def read(comm, path, options):
     directed = properties.get("directed")
     with together(comm):
         if directed not in (None, "true", "false"):
-            raise InputError(f"directed = {directed} is neither true nor false ({stem}.properties)")
+            raise InputError(f"directed = {directed[: c.SHOWN]} is neither true nor false ({stem}.properties)")
     return EdgeTable(
         src,
         dst,
@@ -126,7 +126,7 @@ def _edge_properties(path, first, properties):
     unknown = [kind for kind in types if kind not in TYPES]
     if unknown:
         raise InputError(
-            f"the edge property type {unknown[0]!r} is neither real nor integer ({os.path.basename(path)})"
+            f"the edge property type {unknown[0][: c.SHOWN]!r} is neither real nor integer ({os.path.basename(path)})"
         )
     for name in names:
         c.check_name(name)

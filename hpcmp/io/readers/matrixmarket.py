@@ -17,6 +17,7 @@ import numpy as np
 from hpcmp.comm import block_bounds, together
 from hpcmp.dtypes import ID
 from hpcmp.errors import InputError
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.readers import columns as c
 from hpcmp.io.readers import rows as r
 from hpcmp.io.readers.edgelist import endpoints
@@ -49,7 +50,7 @@ def read(comm, path, options):
     banner, sizes = r.first_row(comm, share, b""), r.first_row(comm, share, COMMENTS)
     with together(comm):
         dtype, directed = _banner(share.name, banner)
-        n, n_entries = _sizes(share, sizes)
+        n, n_entries = _sizes(share, sizes, comm.size)
     rows = r.read_rows(comm, share, 2 if dtype is None else 3, None, COMMENTS, skip=sizes)
     n_found = comm.allreduce(rows.n_rows)
     with together(comm):
@@ -77,18 +78,21 @@ def _banner(name, banner):
             raise InputError(f"{name} is {word.decode()}: {REFUSED[word]}")
     if words[2] != b"coordinate" or words[3] not in WEIGHTS or words[4] not in DIRECTED:
         said = b" ".join(words[2:]).decode("utf-8", "replace")
-        raise InputError(f"{name} is '{said}'; hpcmp reads coordinate real, integer or pattern, general or symmetric")
+        raise InputError(
+            f"{name} is '{said[: c.SHOWN]}'; hpcmp reads coordinate real, integer or pattern, general or symmetric"
+        )
     return WEIGHTS[words[3]], DIRECTED[words[4]]
 
 
-def _sizes(share, sizes):
+def _sizes(share, sizes, size):
     words = sizes.text.split()
-    if len(words) != 3 or not all(word.isdigit() for word in words):
+    counts = r.counts_of(words)
+    if len(words) != 3 or counts is None:
         raise InputError(f"{share.name} has no size line 'rows columns entries' after its comments")
-    n_rows, n_columns, n_entries = (int(word) for word in words)
+    n_rows, n_columns, n_entries = counts
     if n_rows != n_columns:
         raise InputError(f"{share.name} is {n_rows} x {n_columns}: only a square matrix is a graph")
-    check_declared(share.name, n_rows)
+    check_declared(share.name, n_rows, size)
     if n_entries * MIN_ENTRY_BYTES > share.text_bytes + 1:
         raise InputError(
             f"{share.name} has {share.text_bytes} bytes, too few for the {n_entries} entries that its size line says"
@@ -103,12 +107,15 @@ def _check_range(rows, ends, n):
             raise r.row_error(rows, outside.argmax(), column, what, f"is outside [1, {n}]")
 
 
-def check_declared(name, n):
-    """Refuse a number of vertices that only damage would declare. Local."""
+def check_declared(name, n, size=1):
+    """Refuse more vertices than are meant, or a rank can hold. Local."""
+    if n < 0:
+        raise InputError(f"{name} declares {n} vertices")
     if n > MAX_DECLARED_VERTICES:
         raise InputError(
             f"{name} declares {n} vertices, more than the {MAX_DECLARED_VERTICES} that hpcmp takes for meant"
         )
+    refuse_more_than_is_free(n // size * ID.itemsize, f"{name} declares {n} vertices: their ids")
 
 
 def declared(comm, first, n):

@@ -71,13 +71,14 @@ def read(comm, path, options):
 
 def _header(share, first):
     words = first.text.split()
-    if not 2 <= len(words) <= 4 or not all(word.isdigit() for word in words):
+    counts = r.counts_of(words)
+    if not 2 <= len(words) <= 4 or counts is None:
         raise InputError(f"{share.name} does not start with a header 'n m [fmt [ncon]]' of METIS")
-    n, m = int(words[0]), int(words[1])
+    n, m = counts[:2]
     fmt = words[2].decode().zfill(3) if len(words) > 2 else "000"
     if len(fmt) != 3 or set(fmt) - set("01"):
         raise InputError(f"the fmt {fmt} of {share.name} is not three digits 0 or 1")
-    n_weights = int(words[3]) if len(words) > 3 else 1
+    n_weights = counts[3] if len(words) > 3 else 1
     check_declared(share.name, n)
     if n > share.text_bytes or 4 * m > share.text_bytes:  # a vertex takes a line end, an edge two ids and two blanks
         raise InputError(

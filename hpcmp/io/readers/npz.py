@@ -19,6 +19,7 @@ import numpy as np
 from hpcmp.comm import block_bounds, together
 from hpcmp.dtypes import ID, field_dtype
 from hpcmp.errors import FormatError, InputError
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.readers import columns as c
 from hpcmp.io.readers.matrixmarket import check_declared, declared
 from hpcmp.io.table import EdgeTable
@@ -58,7 +59,7 @@ def _opened(path):
         with zipfile.ZipFile(path) as file:
             yield _Arrays(name, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise FormatError(f"{name} is not an npz file, or a damaged one: {error}") from error
+        raise FormatError(f"{name} is not an npz file, or a damaged one: {str(error)[: c.LISTED]}") from error
 
 
 class _Arrays:
@@ -84,6 +85,7 @@ class _Arrays:
                 )
             width = int(np.prod(shape[1:], dtype=object)) * dtype.itemsize
             n_rows = hi - lo if shape else 1
+            refuse_more_than_is_free(n_rows * width, f"the array {key!r} of {self.name}")
             _skip(stream, lo * width)
             data = stream.read(n_rows * width)
             stream.read(1)  # at the end of a member zipfile compares its checksum: the last rank gets there
@@ -95,8 +97,15 @@ class _Arrays:
     def _at_data(self, key):
         if key not in self.members:
             raise InputError(f"{self.name} has no array {key!r}; it holds {', '.join(self.members) or 'none'}")
+        if self.members[key].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(
+                f"the array {key!r} of {self.name} is packed by the method {self.members[key].compress_type} of zip; "
+                "hpcmp reads what numpy.savez and savez_compressed write"
+            )
         with self.file.open(self.members[key]) as stream:
             shape, is_fortran, dtype = self._header(key, stream)
+            if any(n < 0 for n in shape):
+                raise FormatError(f"the array {key!r} of {self.name} has the shape {shape}; the file is damaged")
             if dtype.hasobject or dtype.kind not in "biufSU":
                 raise InputError(
                     f"the array {key!r} of {self.name} has the type {dtype}; "
@@ -131,17 +140,16 @@ def _skip(stream, n):
 
 def _matrix(arrays, rank, size):
     """This rank's entries of a sparse matrix, and its number of rows. Local."""
-    kind = arrays.rows("format", 0, 1).item() if "format" in arrays.members else "csr"
-    kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+    kind = _kind_of(arrays)
     if kind not in INDEX_ARRAYS:
         raise InputError(
             f"{arrays.name} is a {kind} matrix; hpcmp reads {', '.join(INDEX_ARRAYS)} (matrix.tocsr() converts)"
         )
-    shape = arrays.rows("shape", 0, arrays.shape("shape")[0]).tolist()
-    if len(shape) != 2 or shape[0] != shape[1]:
+    shape = _as_ids(arrays.name, "shape", arrays.rows("shape", 0, _length(arrays, "shape", 2))).tolist()
+    if shape[0] != shape[1]:
         raise InputError(f"{arrays.name} has the shape {tuple(shape)}: only a square matrix is a graph")
     n = int(shape[0])
-    check_declared(arrays.name, n)
+    check_declared(arrays.name, n, size)
     lines, across = INDEX_ARRAYS[kind]
     n_entries = _length(arrays, across)
     if _length(arrays, "data") != n_entries:
@@ -156,6 +164,21 @@ def _matrix(arrays, rank, size):
     return src, dst, {"weight": _field(arrays, "data", lo, hi)}, n
 
 
+def _kind_of(arrays):
+    """Which sparse matrix a file says it holds: str. Local."""
+    if "format" not in arrays.members:
+        return "csr"
+    if arrays.shape("format"):
+        raise InputError(
+            f"the array 'format' of {arrays.name} has the shape {arrays.shape('format')}; one text is needed"
+        )
+    try:
+        kind = arrays.rows("format", 0, 1).item()
+    except ValueError as error:  # numbers that are no characters
+        raise FormatError(f"the array 'format' of {arrays.name} is no text: {error}") from error
+    return kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
+
+
 def _unfolded(arrays, rank, size, n, n_entries):
     """Row of every entry in this rank's block of rows, and which entries. Local."""
     if _length(arrays, "indptr") != n + 1:
@@ -165,7 +188,7 @@ def _unfolded(arrays, rank, size, n, n_entries):
     first, last = (int(bound) for bound in block_bounds(n, size)[rank : rank + 2])
     ptr = arrays.rows("indptr", first, last + 1).astype(np.int64)
     ends = (first > 0 or ptr[0] == 0) and (last < n or ptr[-1] == n_entries)
-    if not ends or (np.diff(ptr) < 0).any() or ptr[0] < 0 or ptr[-1] > n_entries:
+    if not ends or (ptr[1:] < ptr[:-1]).any() or ptr[0] < 0 or ptr[-1] > n_entries:
         raise InputError(f"indptr of {arrays.name} does not rise from 0 to its {n_entries} entries")
     return np.repeat(np.arange(first, last, dtype=ID), np.diff(ptr)), int(ptr[0]), int(ptr[-1])
 
@@ -200,6 +223,7 @@ def _arrays(arrays, rank, size):
 def _edge_index(arrays, lo, hi, n_edges):
     """Columns lo to hi of edge_index, seen as one long row. Local."""
     with arrays._at_data("edge_index") as (stream, _, dtype, is_fortran):
+        refuse_more_than_is_free(2 * (hi - lo) * dtype.itemsize, f"edge_index of {arrays.name}")
         if is_fortran:
             _skip(stream, 2 * lo * dtype.itemsize)
             pairs = np.frombuffer(stream.read(2 * (hi - lo) * dtype.itemsize), dtype).reshape(-1, 2).T
@@ -212,10 +236,11 @@ def _edge_index(arrays, lo, hi, n_edges):
     return (_as_ids(arrays.name, "edge_index", end) for end in pairs)
 
 
-def _length(arrays, key):
+def _length(arrays, key, wanted=None):
     shape = arrays.shape(key)
-    if len(shape) != 1:
-        raise InputError(f"the array {key!r} of {arrays.name} has the shape {shape}; it should have one axis")
+    if len(shape) != 1 or wanted not in (None, shape[0]):
+        rule = "it should have one axis" if wanted is None else f"it should be ({wanted},)"
+        raise InputError(f"the array {key!r} of {arrays.name} has the shape {shape}; {rule}")
     return shape[0]
 
 

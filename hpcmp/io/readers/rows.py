@@ -13,10 +13,13 @@ import numpy as np
 from hpcmp import pulse
 from hpcmp.comm import exclusive_sum
 from hpcmp.errors import InputError
+from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.text import Block, LineError, Share, lines_together
 from hpcmp.kernels import text as kernels
 
 SHOWN_BYTES = 60  # of a token in an error, of a line in a note
+MAX_FIRST_BYTES = 2**20  # of the first line, whose columns are looked at one by one
+MAX_COUNT_DIGITS = 40  # of a number in a header; how large it may be is asked later
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Rows:
 class First:
     """The first row of a text, known to all ranks."""
 
-    text: bytes  # the line from its first byte that is not blank; empty: no row
+    text: bytes  # the line from its first byte that is not blank, cut where it is too long; empty: no row
     offset: int  # of that byte in the text; -1: no row
 
 
@@ -76,7 +79,7 @@ def _first_of_share(share, comments):
     pattern = re.compile(rb"^[ \t\r\v\f]*([^\s" + re.escape(comments) + rb"][^\n]*)", re.MULTILINE)
     for block in share.blocks:
         if found := pattern.search(block.data):
-            return First(found[1], block.offset + found.start(1))
+            return First(found[1][: MAX_FIRST_BYTES + 1], block.offset + found.start(1))
     return First(b"", -1)
 
 
@@ -112,13 +115,21 @@ def check_separator(separator):
 
 
 def split_line(line, separator):
-    """Tokens of one line, as `tokens_of` finds them: list of bytes. Local."""
+    """Tokens of a first line, as `tokens_of` finds them: list of bytes. Local."""
+    if len(line) > MAX_FIRST_BYTES:
+        raise InputError(f"the first row has more than {MAX_FIRST_BYTES} bytes; it is not a text of lines and columns")
     block = Block(np.frombuffer(line, np.uint8), 0, 0)
     try:
         tokens = tokens_of(block, separator, b"")
     except LineError as error:
         raise InputError(f"the first row: {error.problem}{error.remedy and '; ' + error.remedy}") from None
     return [_token(tokens, t) for t in range(len(tokens.start))]
+
+
+def counts_of(words):
+    """Numbers of a header as integers; None: one is no count. Local."""
+    is_fine = all(word.isdigit() and len(word) <= MAX_COUNT_DIGITS for word in words)
+    return [int(word) for word in words] if is_fine else None
 
 
 def tokens_of(block, separator, comments, keeps_blank=False):
@@ -140,6 +151,7 @@ def tokens_of(block, separator, comments, keeps_blank=False):
     row_start = np.empty(n_lines + 1, np.int64)
     comments = np.frombuffer(comments, np.uint8)
     room = len(data) // 2 + 1 if separator is None else len(data) + 1
+    refuse_more_than_is_free(8 * (room + n_lines), f"{len(data)} bytes of text cut into columns")
     start, end = np.empty(room, np.uint32), np.empty(room, np.uint32)
     if separator is None:
         n_rows, n_tokens = kernels.split_at_blanks(data, comments, keeps_blank, start, end, row_start)

@@ -71,7 +71,7 @@ def _key_column(name, columns):
     if len(keys) != 1:
         has = "both id and name" if keys else "neither id nor name"
         raise InputError(
-            f"the header of {name} ({', '.join(columns)}) has {has}; call exactly one column so, "
+            f"the header of {name} ({c.listed(columns)}) has {has}; call exactly one column so, "
             "by which vertices are found"
         )
     return columns.index(keys[0])
