@@ -28,7 +28,7 @@ import traceback
 
 from hpcmp import pulse
 from hpcmp.comm import abort, may_lose_ranks, together
-from hpcmp.errors import EXIT_HANG, HangError, LaunchError
+from hpcmp.errors import EXIT_HANG, HangError, LaunchError, RankLost
 
 LEAST_S = 1.0
 TICKS, MOST_TICK_S = 20, 0.5  # looks in the time given; and at least one in so many seconds
@@ -92,11 +92,13 @@ class Watchdog:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None or getattr(error, "agreed", False):
-            self.comm.Barrier()  # still watched; afterwards no rank asks another
-        pulse.listen(None)
-        self.stopped.set()
-        self.thread.join()
+        try:
+            if error is None or (getattr(error, "agreed", False) and not isinstance(error, RankLost)):
+                self.comm.Barrier()  # still watched; afterwards no rank asks another
+        finally:
+            pulse.listen(None)
+            self.stopped.set()
+            self.thread.join()
 
     # ------------------------------------------------------------ looking
 
