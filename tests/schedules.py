@@ -347,10 +347,10 @@ def _damage(path):
 _CLOSED: list = []  # steps whose folder cannot be made
 
 
-def _new_folder(folder, step, made=snapshot._new_folder):
-    if step in _CLOSED:
+def _new_part_folder(path, make=snapshot.new_part_folder):
+    if int(path.name.partition("-")[2]) in _CLOSED:
         raise OSError(28, "No space left on device")
-    return made(folder, step)
+    return make(path)
 
 
 def _spread(vertex, smallest, ctx):
@@ -546,7 +546,7 @@ def explore(protocol, seeds, sizes=SIZES):
     main = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
     with (
         mock.patch.object(asynchronous, "_rest", lambda n_idle: None),
-        mock.patch.object(snapshot, "_new_folder", _new_folder),
+        mock.patch.object(snapshot, "new_part_folder", _new_part_folder),
         mock.patch.object(snapshot, "ThreadPoolExecutor", _Slow),
         mock.patch.object(checkpoints.Wishes, "_leaves", _leaves),
         mock.patch.object(watchdog, "time", SimpleNamespace(monotonic=_clock, sleep=_tick)),
