@@ -5,12 +5,12 @@ Kernels and MPI let go of Python's lock, so it can look whatever they do. A
 rank that waits for a slow one stands still too: only when *all* stand still,
 or do not answer, for the time given is that a hang.
 
-The ranks' threads ask each other on a communicator of their own. From half
-the time on, a rank that stands still asks all others; of several that would,
-those of `LEADERS` in turn, the next where the one before does not answer. A
-rank whose process is stopped or gone is the one that does not answer. The
-others tell where they are, whom they wait for, and their stacks; the leader
-prints it, ranks with the same in one, and ends the job.
+The ranks' threads ask each other on a communicator of their own. Four ranks,
+far apart, may lead: one that has stood still for half the time asks all others,
+unless one before it does so. A rank whose process is stopped or gone is the one
+that does not answer. The others tell where they are, whom they wait for, and
+their stacks; the leader prints it, ranks with the same in one, and ends the
+job. A rank that cannot lead ends it if no leader answers.
 
 What is declared slow, and compiling, stands still `SLOW_FACTOR` times as long.
 Time in which this thread itself did not run, such as of a suspended job, does not count.
@@ -67,7 +67,7 @@ class Watchdog:
 
         with together(comm):
             if not seconds >= LEAST_S:
-                raise LaunchError(f"a watchdog of {seconds:g} s would bark at all: at least {LEAST_S:g} s")
+                raise LaunchError(f"a watchdog of {seconds:g} s is too short; let it be at least {LEAST_S:g} s")
             if comm.size > 1 and MPI.Query_thread() < MPI.THREAD_MULTIPLE:
                 raise LaunchError(
                     "the watchdog asks other ranks from a thread of its own, but MPI was started for one thread alone; "
