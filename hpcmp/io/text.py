@@ -23,7 +23,7 @@ import numpy as np
 from hpcmp import pulse
 from hpcmp.comm import exclusive_sum, raise_together, together
 from hpcmp.errors import FileError, FormatError, HpcmpError, InputError
-from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.free import Taken, refuse_more_than_is_free
 
 BLOCK_BYTES = 2**22  # tokenised at once: large enough to hide a call, small enough to use its scratch again (measured)
 MAX_LINE_BYTES = 2**31 - 1  # token offsets are uint32
@@ -172,7 +172,7 @@ def whole_text(path, max_bytes):
     InputError
         It has more than so many.
     """
-    pieces, n_bytes = [], 0
+    pieces, n_bytes, taken = [], 0, Taken(path)
     with open(path, "rb") as file:
         packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
@@ -181,7 +181,7 @@ def whole_text(path, max_bytes):
             n_bytes += len(piece)
             if n_bytes > max_bytes:
                 raise InputError(f"{path} has more than {max_bytes} bytes, and one rank has to hold all of it")
-            refuse_more_than_is_free(len(piece), path, 2 * n_bytes)  # pieces, then all in one
+            taken.add(2 * len(piece))  # pieces, then all in one
             pieces.append(piece)
     return b"".join(pieces)
 
@@ -268,11 +268,10 @@ class _Unpacked:
 
 def _keep(path, stream, block_bytes, offset, is_mine):
     """Cut a stream in blocks of whole lines; keep those that are mine. Local."""
-    blocks, n_lines, n_kept = [], 0, 0
+    blocks, n_lines, taken = [], 0, Taken(f"{path}, unpacked,")
     for number, data in enumerate(_whole_lines(path, stream, block_bytes)):
         if is_mine(number):
-            n_kept += len(data)
-            refuse_more_than_is_free(len(data), f"{path}, unpacked,", n_kept)
+            taken.add(len(data))
             _check_text(path, data, offset, 0, len(data))
             blocks.append(Block(_unmarked(np.frombuffer(data, np.uint8), offset), offset, n_lines))
         n_lines += data.count(b"\n")
@@ -292,7 +291,7 @@ def _whole_lines(path, stream, block_bytes):
         else:
             rest.append(piece)
             n_rest += len(piece)
-        refuse_more_than_is_free(n_rest, f"a line of {path}")
+        refuse_more_than_is_free(len(piece), f"a line of {path}", n_rest)
         if n_rest > MAX_LINE_BYTES:
             raise _no_lines(path)
     if n_rest:

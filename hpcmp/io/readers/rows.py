@@ -14,7 +14,7 @@ from hpcmp import pulse
 from hpcmp.comm import exclusive_sum
 from hpcmp.errors import InputError
 from hpcmp.io.free import refuse_more_than_is_free
-from hpcmp.io.text import Block, LineError, Share, lines_together
+from hpcmp.io.text import BLOCK_BYTES, Block, LineError, Share, lines_together
 from hpcmp.kernels import text as kernels
 
 SHOWN_BYTES = 60  # of a token in an error, of a line in a note
@@ -151,7 +151,8 @@ def tokens_of(block, separator, comments, keeps_blank=False):
     row_start = np.empty(n_lines + 1, np.int64)
     comments = np.frombuffer(comments, np.uint8)
     room = len(data) // 2 + 1 if separator is None else len(data) + 1
-    refuse_more_than_is_free(8 * (room + n_lines), f"{len(data)} bytes of text cut into columns")
+    if len(data) > 4 * BLOCK_BYTES:  # a line of its own
+        refuse_more_than_is_free(8 * (room + n_lines), f"{len(data)} bytes of text cut into columns")
     start, end = np.empty(room, np.uint32), np.empty(room, np.uint32)
     if separator is None:
         n_rows, n_tokens = kernels.split_at_blanks(data, comments, keeps_blank, start, end, row_start)
