@@ -97,6 +97,7 @@ def test_the_others_go_on_and_end_with_the_same_digest(folder, kind, n_killed):
     subprocess.run(["rm", "-rf", folder / "ck"], check=True)
     assert code == 0, stderr[-6000:]
     assert f"{n_killed} of {RANKS} ranks died; the other {RANKS - n_killed} go on" in stderr
+    assert n_killed > 1 or kind == "training" or "in memory" in stderr
     found = json.loads([line for line in stdout.splitlines() if line.startswith("{")][-1])
     assert found.get("trail_digest") == alone.get("trail_digest")
     assert found["digest"] == alone["digest"] and found["ranks"] == RANKS - n_killed

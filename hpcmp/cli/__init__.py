@@ -139,7 +139,7 @@ def _run_verb(comm, verb, args):
                 if args.verb != "doctor":  # it explains the trap instead
                     refuse_singleton_trap(comm)
                 if getattr(args, "survive", False):
-                    checkpointing.check_survive(comm, args)
+                    checkpointing.prepare_to_survive(comm, args)
             with _watched(comm, getattr(args, "watchdog", None)):
                 return verb.run(comm, args)
     except RankLost:

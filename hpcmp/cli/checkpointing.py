@@ -46,18 +46,21 @@ def add_leaving(parser, stop_file):
     )
 
 
-def check_survive(comm, args):
-    """Refuse --survive where nothing could. Local.
+def prepare_to_survive(comm, args):
+    """Refuse --survive where nothing could; make room for copies in memory. Local.
 
     Raises
     ------
     LaunchError, ProgramError
     """
     from hpcmp.comm import may_lose_ranks
+    from hpcmp.engine.partners import Partners
     from hpcmp.errors import LaunchError, ProgramError
 
     if getattr(args, "checkpoint", None) is None and getattr(args, "output", None) is None:
         raise ProgramError("--survive goes on from a checkpoint; say where they are written")
+    if not hasattr(args, "partners"):  # not on the ranks that are left
+        args.partners = Partners()
     if comm.size > 1 and not may_lose_ranks(comm):
         raise LaunchError(
             "--survive needs an MPI that lets a job live when a rank dies: Open MPI 5, started by "
@@ -114,6 +117,7 @@ def checkpoints_of(args):
         resume=args.resume,
         force=args.force,
         changed_code=args.changed_code,
+        partners=getattr(args, "partners", None),
     )
 
 

@@ -69,6 +69,8 @@ class Checkpoints:
         Unless it goes on, remove the checkpoints that the folder holds.
     changed_code : bool
         Go on even if the code of the program has changed.
+    partners : Partners, optional
+        Keeps checkpoints in memory too, for when ranks die and the others go on.
     """
 
     folder: object
@@ -78,6 +80,7 @@ class Checkpoints:
     resume: bool = False
     force: bool = False
     changed_code: bool = False
+    partners: object = None
 
     def __post_init__(self):
         self.interval  # noqa: B018
@@ -261,7 +264,10 @@ class Keeper:
                     )
             raise_together(self.comm, error)
             return None
-        found = snapshot.load_newest(self.comm, folder, self.say)
+        where = "in memory"
+        found = self.asked.partners.newest(self.comm) if self.asked.partners else None
+        if found is None:
+            where, found = f"in {folder}", snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
             is_bad = self.comm.rank == 0 and bool(snapshot.steps_in(folder))
             self.say(
@@ -270,7 +276,7 @@ class Keeper:
             return None
         raise_together(self.comm, self._unlike(found.facts["identity"]))
         self.resumed_from = found.step
-        self.say(f"going on from the checkpoint of step {found.step} in {folder}")
+        self.say(f"going on from the checkpoint of step {found.step} {where}")
         return found
 
     def _unlike(self, theirs):
@@ -329,8 +335,11 @@ class Keeper:
         if not must:  # the run goes on and changes them
             tables = {t: {name: _kept(a) for name, a in columns.items()} for t, columns in tables.items()}
         n_bytes = sum(a.nbytes for columns in tables.values() for a in columns.values())
+        facts = {"identity": self.identity, **facts}
+        if self.asked.partners and not must:
+            self.asked.partners.keep(self.comm, step, facts, tables)
         try:
-            self.writer.begin(step, {"identity": self.identity, **facts}, tables)
+            self.writer.begin(step, facts, tables)
         except FileError as error:
             if must:
                 raise
