@@ -5,12 +5,12 @@ Kernels and MPI let go of Python's lock, so it can look whatever they do. A
 rank that waits for a slow one stands still too: only when *all* stand still,
 or do not answer, for the time given is that a hang.
 
-The ranks' threads ask each other on a communicator of their own. From half
-the time on, a rank that stands still asks all others; of several that would,
-those of `LEADERS` in turn, the next where the one before does not answer. A
-rank whose process is stopped or gone is the one that does not answer. The
-others tell where they are, whom they wait for, and their stacks; the leader
-prints it, ranks with the same in one, and ends the job.
+The ranks' threads ask each other on a communicator of their own. Four ranks,
+far apart, may lead: one that has stood still for half the time asks all others,
+unless one before it does so. A rank whose process is stopped or gone is the one
+that does not answer. The others tell where they are, whom they wait for, and
+their stacks; the leader prints it, ranks with the same in one, and ends the
+job. A rank that cannot lead ends it if no leader answers.
 
 What is declared slow, and compiling, stands still `SLOW_FACTOR` times as long.
 Time in which this thread itself did not run, such as of a suspended job, does not count.
@@ -28,7 +28,7 @@ import traceback
 
 from hpcmp import pulse
 from hpcmp.comm import abort, may_lose_ranks, together
-from hpcmp.errors import EXIT_HANG, HangError, LaunchError
+from hpcmp.errors import EXIT_HANG, HangError, LaunchError, RankLost
 
 LEAST_S = 1.0
 TICKS, MOST_TICK_S = 20, 0.5  # looks in the time given; and at least one in so many seconds
@@ -67,7 +67,7 @@ class Watchdog:
 
         with together(comm):
             if not seconds >= LEAST_S:
-                raise LaunchError(f"a watchdog of {seconds:g} s would bark at all: at least {LEAST_S:g} s")
+                raise LaunchError(f"a watchdog of {seconds:g} s is too short; let it be at least {LEAST_S:g} s")
             if comm.size > 1 and MPI.Query_thread() < MPI.THREAD_MULTIPLE:
                 raise LaunchError(
                     "the watchdog asks other ranks from a thread of its own, but MPI was started for one thread alone; "
@@ -92,11 +92,13 @@ class Watchdog:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None or getattr(error, "agreed", False):
-            self.comm.Barrier()  # still watched; afterwards no rank asks another
-        pulse.listen(None)
-        self.stopped.set()
-        self.thread.join()
+        try:
+            if error is None or (getattr(error, "agreed", False) and not isinstance(error, RankLost)):
+                self.comm.Barrier()  # still watched; afterwards no rank asks another
+        finally:
+            pulse.listen(None)
+            self.stopped.set()
+            self.thread.join()
 
     # ------------------------------------------------------------ looking
 

@@ -23,7 +23,7 @@ import fake_mpi
 import numpy as np
 
 import hpcmp
-from hpcmp import agents, generate
+from hpcmp import agents, generate, watchdog
 from hpcmp import comm as c
 from hpcmp.engine import asynchronous, checkpoints
 from hpcmp.errors import FileError, GraphError, HpcmpError, ProgramError, RemoteError, Suspended
@@ -347,10 +347,10 @@ def _damage(path):
 _CLOSED: list = []  # steps whose folder cannot be made
 
 
-def _new_folder(folder, step, made=snapshot._new_folder):
-    if step in _CLOSED:
+def _new_part_folder(path, make=snapshot.new_part_folder):
+    if int(path.name.partition("-")[2]) in _CLOSED:
         raise OSError(28, "No space left on device")
-    return made(folder, step)
+    return make(path)
 
 
 def _spread(vertex, smallest, ctx):
@@ -462,7 +462,75 @@ def _leaves(self, now):
     return (self.comm.rank, self.n_asked) in _LEAVES
 
 
-PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts, leaving)}
+class _Watch(watchdog.Watchdog):
+    """A watchdog whose looks a schedule drives; it tells instead of ending the job."""
+
+    def _report(self):
+        return "here", None, ""
+
+    def _end(self, silent, reports):
+        self.comm.world.table.verdicts.append((self.comm.rank, silent, sorted(reports)))
+
+
+def _clock():
+    """Of this rank."""
+    comm = fake_mpi.here()
+    return comm.world.table.rounds[comm.rank] * TICK_S
+
+
+def _tick(seconds=0):
+    """Let a rank's clock go on, if it is not too fast, and messages arrive in time."""
+    comm = fake_mpi.here()
+    world, rounds = comm.world, comm.world.table.rounds
+    world.turn(comm.me, "tick", lambda: rounds[comm.rank] <= min(rounds.values()) + 2)
+    rounds[comm.rank] += 1
+    world.n_events += 1
+    while rounds[comm.rank] % FLUSH == 0 and world.on_its_way:
+        world._arrive(must=True)
+
+
+TICK_S = 0.25  # of a rank's clock; ranks' clocks differ by two of them at most
+FLUSH = 4  # no message takes longer than so many
+
+
+def watching(comm, seed):
+    """Ranks that get on, stand still or are stopped: the job is ended if none gets on, and only then."""
+    rng, world = random.Random(seed), comm.world
+    seconds, begin_s = rng.choice((4.0, 10.0)), 3.0
+    kinds = [rng.choice(("still", "still", "silent", "works")) for _ in range(comm.size)]
+    kinds[rng.randrange(comm.size)] = "still" if seed % 2 else "works"
+    if seed % 2:
+        kinds = ["still" if kind == "works" else kind for kind in kinds]
+    since = [begin_s + 2 * rng.random() for _ in kinds]  # when each stands still or is stopped
+    watch = _Watch(comm, seconds)
+    if not hasattr(world, "table"):
+        world.table = SimpleNamespace(rounds=dict.fromkeys(range(comm.size), 0), verdicts=[])
+    table, mine, now, last = world.table, kinds[comm.rank], 0.0, 0.0
+    while not table.verdicts and now < 2 * seconds + begin_s + 12:
+        if mine == "silent" and now >= since[comm.rank]:
+            break
+        _tick()
+        now = _clock()
+        stands_still = now >= since[comm.rank] and mine == "still"
+        if not stands_still and (rng.random() < 0.5 * TICK_S or now - last > 0.8 * seconds):
+            last = now
+        watch.age_s = now - last
+        watch._listen(now)
+        watch._lead(now)
+    table.rounds.pop(comm.rank, None)
+    comm.Barrier()
+    world.posted.clear()  # questions to those that are stopped
+    if "works" in kinds:
+        assert not table.verdicts, f"{kinds}: {table.verdicts}"
+    else:
+        assert table.verdicts, f"{kinds}: no rank was told of"
+        leader, silent, told = table.verdicts[0]
+        assert silent == [r for r, kind in enumerate(kinds) if kind == "silent"], f"{kinds}: {table.verdicts}"
+        assert told == [r for r, kind in enumerate(kinds) if kind == "still"], f"{kinds}: {table.verdicts}"
+        assert now <= seconds + max(since) + 10, f"{kinds}: after {now} s"
+
+
+PROTOCOLS = {f.__name__: f for f in (routes, halos, failures, endings, keeping, runs, acts, leaving, watching)}
 
 COSTS = {"runs": 6, "acts": 6, "leaving": 15}  # of a schedule, where one of the others is 1: fewer are run
 
@@ -478,9 +546,10 @@ def explore(protocol, seeds, sizes=SIZES):
     main = PROTOCOLS[protocol] if isinstance(protocol, str) else protocol
     with (
         mock.patch.object(asynchronous, "_rest", lambda n_idle: None),
-        mock.patch.object(snapshot, "_new_folder", _new_folder),
+        mock.patch.object(snapshot, "new_part_folder", _new_part_folder),
         mock.patch.object(snapshot, "ThreadPoolExecutor", _Slow),
         mock.patch.object(checkpoints.Wishes, "_leaves", _leaves),
+        mock.patch.object(watchdog, "time", SimpleNamespace(monotonic=_clock, sleep=_tick)),
         mock.patch.object(os, "fsync", lambda descriptor: None),
     ):
         for seed in seeds:

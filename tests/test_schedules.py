@@ -10,7 +10,7 @@ import pytest
 import schedules
 
 from hpcmp import comm as c
-from hpcmp import exchange, halo, mail
+from hpcmp import exchange, halo, mail, watchdog
 from hpcmp.agents import post
 from hpcmp.engine import asynchronous, checkpoints, loop
 from hpcmp.io import snapshot
@@ -98,7 +98,7 @@ BROKEN = {
         "keeping",
         checkpoints.Keeper,
         "after_step",
-        ('if sums["leave"]:', "if self.wishes.of_step(step)[1]:"),
+        ('sums["leave"]', "self.wishes.of_step(step)[1]"),
     ),
     "a failed part is kept to itself": (
         "keeping",
@@ -124,6 +124,14 @@ BROKEN = {
         "deliver",
         ("if self.comm.size > 1 else None", "if self.comm.size > 1 and not error else error"),
     ),
+    "a rank that gets on is not heard": (
+        "watching",
+        watchdog.Watchdog,
+        "_stands_still",
+        ("age_s >= self.seconds and ", ""),
+    ),
+    "one leader alone": ("watching", watchdog.Watchdog, "_lead", ("now < self.led_until", "self.turn > 0")),
+    "a rank is silent at once": ("watching", watchdog.Watchdog, "_is_silent", (">= limit_s", ">= 0")),
 }
 
 
