@@ -9,6 +9,7 @@ need inside these functions, so that ``--help`` is quick.
 import argparse
 import contextlib
 import importlib
+import os
 import sys
 
 from hpcmp import __version__
@@ -57,6 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv=None):
     """Run one command and leave with its exit code. Collective."""
+    os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # no file makes HDF5 load plugins
     for stream in (sys.stdout, sys.stderr):  # names of vertices and files may be anything, terminals not
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -191,8 +193,6 @@ def _agree_on_code(code):
 
 def _rank():
     """Rank of this process; 0 without MPI or outside mpirun."""
-    import os
-
     launched = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "MV2_COMM_WORLD_RANK", "SLURM_STEP_ID")
     if not any(name in os.environ for name in launched):
         return 0  # no launcher: starting MPI would only cost time

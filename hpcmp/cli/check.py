@@ -4,7 +4,7 @@ HELP = "read files whole, each in a process of its own with limits, and say whet
 EXAMPLES = (
     "hpcmp check web.h5 ranks.h5                                (graph, result, checkpoint and history files)",
     "hpcmp check trail run                                      (folders of trails and of trainings)",
-    "hpcmp check edges.tsv.gz matrix.mtx people.graphml         (what `hpcmp convert` reads)",
+    "hpcmp check edges.tsv.gz matrix.mtx people.graphml         (what convert reads)",
     "hpcmp check other.h5 --memory-limit 500M --time-limit 10",
 )
 TIME_S = 600

@@ -1,6 +1,7 @@
 """Every verb explains itself, with examples, on rank 0 only."""
 
 import importlib
+import os
 import re
 
 import pytest
@@ -32,6 +33,13 @@ def test_examples_of_a_verb_are_commands_it_understands(verb):
     for example in importlib.import_module(f"hpcmp.cli.{verb}").EXAMPLES:
         for command in re.findall(r"hpcmp ([^()|\]\"]*)", example):
             assert parser.parse_args(command.split()).verb == verb
+
+
+def test_commands_load_no_plugins_of_hdf5(monkeypatch, capsys):
+    monkeypatch.setenv("HDF5_PLUGIN_PRELOAD", "")  # to be taken back afterwards
+    monkeypatch.delenv("HDF5_PLUGIN_PRELOAD")
+    printed(capsys, "--version")
+    assert os.environ["HDF5_PLUGIN_PRELOAD"] == "::"
 
 
 def test_help_names_every_verb(capsys):
