@@ -33,7 +33,7 @@ WORLD = world()
 # One rank alone has a session of its own.
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
-CASES = 10  # of a test on 3 ranks, spread over all that one rank runs
+CASES = 4  # of a test on 3 ranks, spread over all that one rank runs
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -44,7 +44,7 @@ hypothesis.settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=50 if WORLD.size == 1 else 25,  # ranks that share cores are slow
+    max_examples=50 if WORLD.size == 1 else 10,  # ranks that share cores are slow
     suppress_health_check=[
         hypothesis.HealthCheck.too_slow,
         hypothesis.HealthCheck.data_too_large,
