@@ -35,28 +35,11 @@ RANKS = (1, 2, 3)
 SCALE = 12
 EVERY = 3  # steps between two checkpoints
 SERVICES = launching.ROOT / "examples" / "services.py"
-KINDS = {
-    "program": ["run", "pagerank", "kron.h5", "--steps", 300, "--checkpoint", "ck", "--checkpoint-every", EVERY],
-    "training": ["train", "config.toml", "g.h5", "-o", "ck", "--set", "train.epochs=150", "--checkpoint-every", EVERY],
-    "agents": [
-        "simulate",
-        f"{SERVICES}:model",
-        "shop.h5",
-        "--steps",
-        300,
-        "--set",
-        "broken=4900",
-        "--set",
-        "at=20",
-        "--trace",
-        "full",
-        "--trail",
-        "trail",
-        "--checkpoint",
-        "ck",
-        "--checkpoint-every",
-        EVERY,
-    ],
+KINDS = {  # {n}: steps, {half}: half as many
+    "program": "run pagerank kron.h5 --steps {n} --checkpoint ck",
+    "training": "train config.toml g.h5 -o ck --set train.epochs={half}",
+    "agents": f"simulate {SERVICES}:model shop.h5 --steps {{n}} --set broken=4900 --set at=20 --trace full --trail trail "
+    "--checkpoint ck",
 }
 
 
@@ -66,6 +49,7 @@ class Kind:
 
     name: str
     folder: Path
+    n_steps: int = 300
     digest: str = ""
     lasts_s: float = 0.0
     n_kills: int = 0
@@ -74,7 +58,8 @@ class Kind:
 
     @property
     def command(self):
-        return [*KINDS[self.name], "--json"]
+        words = KINDS[self.name].format(n=self.n_steps, half=self.n_steps // 2).split()
+        return [*words, "--checkpoint-every", EVERY, "--json"]
 
 
 class Wrong(Exception):
@@ -138,14 +123,30 @@ def kill_one(job, rng):
     return True
 
 
+def wait_for_a_moment(kind, process, rng):
+    """Any of a job's life; or, of two jobs in three, one soon after it began to write checkpoints. Local."""
+
+    def written():
+        return {path: path.stat().st_mtime_ns for path in (kind.folder / "ck").glob("[!.]*") if path.exists()}
+
+    before, end = written(), time.monotonic() + rng.uniform(0.1, 1.0) * kind.lasts_s
+    if rng.random() < 2 / 3:
+        after = rng.uniform(0.0, 0.3)
+        with contextlib.suppress(FileNotFoundError):  # it goes while it is looked at
+            while process.poll() is None and written() == before:
+                time.sleep(0.002)
+        end = time.monotonic() + after
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, end - time.monotonic()))
+
+
 def once(kind, n_ranks, rng, kills):
     """Start, perhaps kill, and wait for the end; whether the run has ended. Local."""
     process, job = start(kind.folder, launching.command(n_ranks, "-m", "hpcmp", *kind.command, "--resume"))
     is_killed = False
     try:
         if kills:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(rng.uniform(0.1, 1.0) * kind.lasts_s)
+            wait_for_a_moment(kind, process, rng)
             is_killed = process.poll() is None and kill_one(job, rng)
         try:
             stdout, stderr = process.communicate(timeout=HANG_S + 10 * kind.lasts_s)
@@ -199,6 +200,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="of all kinds together (default 200)")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--steps", type=int, default=Kind.n_steps, help="of a run (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     rng, n = random.Random(args.seed), len(args.kinds)
@@ -206,7 +208,7 @@ def main(argv=None):
         prepare(Path(folder))
         for k, name in enumerate(args.kinds):
             try:
-                run_kind(Kind(name, Path(folder)), args.kills * (k + 1) // n - args.kills * k // n, rng)
+                run_kind(Kind(name, Path(folder), args.steps), args.kills * (k + 1) // n - args.kills * k // n, rng)
             except Wrong as error:
                 print(error)
                 return 1

@@ -32,7 +32,10 @@ def here(folder, tmp_path):
 @pytest.mark.limit(600)
 def test_killed_runs_go_on_and_end_with_the_right_digest():
     done = subprocess.run(
-        [sys.executable, kill_test.__file__, "--kills", "20"], capture_output=True, text=True, timeout=590
+        [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "150"],
+        capture_output=True,
+        text=True,
+        timeout=590,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum(int(line.split()[1]) for line in done.stdout.splitlines()) == 20

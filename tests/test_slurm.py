@@ -24,7 +24,7 @@ HELLO = "from mpi4py import MPI; import os, sys; c = MPI.COMM_WORLD; "
 HELLO += "sys.stdout.write(f'{c.rank} {c.size} {os.environ[\"SLURMD_NODENAME\"]}\\n')"
 TWO_NODES = ("-N", "2", "--ntasks-per-node=1")
 LAUNCHERS = {"mpirun": [launching.mpiexec() or "mpirun", "-n", "2"], "srun": ["srun", "--mpi=pmi2"]}
-STEPS = 3  # of the chain: one a start
+STEPS = 4  # of the chain: one a start
 FOREVER = 10**9
 
 
