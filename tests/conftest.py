@@ -34,6 +34,7 @@ WORLD = world()
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 CASES = 4  # of a test on 3 ranks, spread over all that one rank runs
+ON_THREE = "tests/agents/test_coordination.py"  # of the sizes above one, alone: thousands of steps
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -148,6 +149,8 @@ def _some_cases(items):
     laws, kept = {}, []
     for item in items:
         size = item.callspec.params["comm"]
+        if size != 3 and item.nodeid.startswith(ON_THREE):
+            continue
         if hypothesis.is_hypothesis_test(item.obj):
             kept.append(item)
         else:
