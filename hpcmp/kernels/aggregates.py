@@ -7,6 +7,7 @@ plain Python. The order of absorption is the canonical one of the row, so
 sums of floats have one value on any ranks.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -111,7 +112,13 @@ def make_fold(aggregate, kinds):
             raise ProgramError(f"aggregate {aggregate!r} takes messages of two values {what}, not {len(kinds)}")
     elif len(kinds) != 1:
         raise ProgramError(f"aggregate {aggregate!r} takes messages of one value, not {len(kinds)}; give a Monoid")
-    return FOLDS[aggregate](*[np.dtype(k) for k in kinds])
+    return _built_in(aggregate, *[np.dtype(k) for k in kinds])
+
+
+@functools.cache
+def _built_in(aggregate, *kinds):
+    """Made once: numba keeps every function that it was ever told of."""
+    return FOLDS[aggregate](*kinds)
 
 
 def _merged_like_absorbed(identity, combine, is_exact=False, is_idempotent=False, is_final=None):
