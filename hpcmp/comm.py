@@ -122,6 +122,18 @@ def together(comm):
     raise_together(comm, error)
 
 
+def on_rank_0(comm, work):
+    """What ``work()`` gives on rank 0, or its error, on all ranks. Collective."""
+    made, error = None, None
+    if comm.rank == 0:
+        try:
+            made = work()
+        except Exception as caught:
+            error = caught
+    raise_together(comm, error)
+    return comm.bcast(made)
+
+
 @contextlib.contextmanager
 def ends_all_ranks(comm):
     """An error that the ranks did not agree on ends the whole job. Collective.

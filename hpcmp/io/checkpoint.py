@@ -17,12 +17,12 @@ import shutil
 
 import numpy as np
 
-from hpcmp.comm import raise_together
-from hpcmp.errors import FileError, FormatError, HpcmpError
+from hpcmp.comm import on_rank_0
+from hpcmp.errors import FormatError
 from hpcmp.io import h5
 from hpcmp.io.parallel import write_file
 from hpcmp.io.provenance import provenance
-from hpcmp.io.whole_file import stream_of, write_error
+from hpcmp.io.whole_file import stream_of, write_errors
 
 WEIGHTS, BEST, OPTIMIZER, PLACES, EPOCHS = "weights", "best", "optimizer", "places", "history"
 ROW = "row"
@@ -83,18 +83,19 @@ def keep_one_before(comm, path, before):
     FileError
         It cannot. Raised on every rank.
     """
-    error = None
-    if comm.rank == 0 and path.exists():
-        try:
+
+    def keep():
+        if not path.exists():
+            return
+        with write_errors(before):
             before.unlink(missing_ok=True)
             try:
                 os.link(path, before)
             except OSError:  # a file system without links
                 with stream_of(before) as out, open(path, "rb") as file:
                     shutil.copyfileobj(file, out)
-        except OSError as caught:
-            error = caught if isinstance(caught, HpcmpError) else write_error(before, caught)
-    raise_together(comm, error)
+
+    on_rank_0(comm, keep)
 
 
 def read_checkpoint(comm, path):
@@ -105,16 +106,7 @@ def read_checkpoint(comm, path):
     FileError, FormatError
         It cannot be read or is damaged. Raised on every rank.
     """
-    found, error = None, None
-    if comm.rank == 0:
-        try:
-            found = load_checkpoint(path)
-        except HpcmpError as caught:
-            error = caught
-        except OSError as caught:
-            error = FileError(f"{path} cannot be read: {caught}")
-    raise_together(comm, error)
-    return comm.bcast(found)
+    return on_rank_0(comm, lambda: load_checkpoint(path))
 
 
 def load_checkpoint(path):

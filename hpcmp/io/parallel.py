@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from hpcmp import pulse
-from hpcmp.comm import exclusive_sum, raise_together
+from hpcmp.comm import exclusive_sum, on_rank_0, raise_together
 from hpcmp.errors import FileError, HpcmpError
 from hpcmp.io import h5
-from hpcmp.io.whole_file import new_part, put, why, write_error
+from hpcmp.io.whole_file import new_part, put, why, write_errors
 
 MAX_BYTES = 1 << 30  # of one MPI-IO call; counts are C ints
 PIECE_BYTES = 1 << 22  # of rows that are made or used a piece at a time; they stay in the last cache
@@ -295,16 +295,12 @@ def _check_room(path, needed):
 
 def _on_rank_0(comm, path, work):
     """Do work on rank 0; its result, or its error, on all ranks."""
-    made, error = None, None
-    if comm.rank == 0:
-        try:
-            made = work()
-        except (OSError, RuntimeError) as caught:  # h5py has RuntimeError where a file cannot be closed
-            error = caught if isinstance(caught, HpcmpError) else write_error(path, caught)
-        except Exception as caught:
-            error = caught
-    raise_together(comm, error)
-    return comm.bcast(made)
+
+    def told():
+        with write_errors(path, (OSError, RuntimeError)):  # h5py has RuntimeError where a file cannot be closed
+            return work()
+
+    return on_rank_0(comm, told)
 
 
 def _bytes_of(slab):

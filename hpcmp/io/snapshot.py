@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from hpcmp import __version__, pulse
-from hpcmp.comm import block_bounds, raise_together
+from hpcmp.comm import block_bounds, on_rank_0, raise_together
 from hpcmp.errors import FileError, FormatError, MemoryLimitError
 from hpcmp.io.free import refuse_more_than_is_free
-from hpcmp.io.whole_file import flush_folder, new_part_folder, write_error
+from hpcmp.io.whole_file import flush_folder, new_part_folder, usable_folder, write_error, write_errors
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -79,7 +79,14 @@ class Writer:
         self.comm, self.folder = comm, Path(folder)
         self.n_written, self.n_bytes, self.seconds, self.step = 0, 0, 0.0, None
         self._thread = ThreadPoolExecutor(1)
-        _on_rank_0(comm, lambda: _prepare(self.folder))
+        self._on_rank_0(lambda: _prepare(self.folder))
+
+    def _on_rank_0(self, work):
+        def told():
+            with write_errors(self.folder):
+                return work()
+
+        return on_rank_0(self.comm, told)
 
     def begin(self, step, facts, tables):
         """Begin to write; arrays must stay as they are until `commit`. Collective.
@@ -97,7 +104,7 @@ class Writer:
         FileError
             The folder cannot be written. Raised on every rank.
         """
-        self._part = Path(_on_rank_0(self.comm, lambda: new_part_folder(path_of(self.folder, step))))
+        self._part = Path(self._on_rank_0(lambda: new_part_folder(path_of(self.folder, step))))
         self.step, self._facts, self._tables = step, facts, tables
         self._written = self._thread.submit(self._write, self._part / _part_name(self.comm.rank), tables)
 
@@ -132,7 +139,7 @@ class Writer:
         try:
             raise_together(self.comm, error)
             parts = self.comm.gather({"rows": rows, "crc": crc})
-            _on_rank_0(self.comm, lambda: self._name(step, parts))
+            self._on_rank_0(lambda: self._name(step, parts))
         except BaseException:
             if self.comm.rank == 0:
                 shutil.rmtree(self._part, ignore_errors=True)
@@ -182,27 +189,8 @@ def clear(folder):
     _remove_unfinished(Path(folder))
 
 
-def _on_rank_0(comm, work):
-    made, error = None, None
-    if comm.rank == 0:
-        try:
-            made = work()
-        except FileError as caught:
-            error = caught
-        except OSError as caught:
-            error = FileError(f"{caught.filename or 'a checkpoint'} cannot be written: {caught.strerror or caught}")
-    raise_together(comm, error)
-    return comm.bcast(made)
-
-
 def _prepare(folder):
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; name a folder for checkpoints")
-    if not folder.parent.is_dir():
-        raise FileError(f"the folder {folder.parent} of {folder} does not exist; make it first")
-    folder.mkdir(exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise FileError(f"the folder {folder} cannot be written: permission denied")
+    usable_folder(folder, "checkpoints")
     _remove_unfinished(folder)
 
 
@@ -440,7 +428,7 @@ def load_newest(comm, folder, say):
     FileError
         The folder cannot be read. Raised on every rank.
     """
-    for step in reversed(_on_rank_0(comm, lambda: steps_in(folder))):
+    for step in reversed(on_rank_0(comm, lambda: steps_in(folder))):
         found, error = None, None
         try:
             snapshot = comm.bcast(_opened(folder, step) if comm.rank == 0 else None)

@@ -118,6 +118,29 @@ def write_errors(path, kinds=(OSError,)):
         raise write_error(path, error) from error
 
 
+def usable_folder(path, what):
+    """Make a folder if it is missing, or refuse it. Local.
+
+    Parameters
+    ----------
+    what : str
+        That it is for.
+
+    Raises
+    ------
+    FileError
+        It is a file, cannot be written, or its own folder is missing.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise FileError(f"{path} is a file; name a folder for {what}")
+    if not path.parent.is_dir():
+        raise FileError(f"the folder {path.parent} of {path} does not exist; make it first")
+    path.mkdir(exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise FileError(f"the folder {path} cannot be written: permission denied")
+
+
 def write_error(path, error):
     """Why a file cannot be written, in one sentence: FileError. Local."""
     return FileError(f"{path} cannot be written: {why(error)}")

@@ -6,19 +6,18 @@ FOLDER/history.h5                   one row an epoch and seed
 """
 
 import hashlib
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hpcmp.comm import collective, raise_together, together
+from hpcmp.comm import collective, on_rank_0, raise_together, together
 from hpcmp.engine.checkpoints import Wishes, remove_stop_file
 from hpcmp.errors import FileError, Suspended
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
-from hpcmp.io.whole_file import parts_of
+from hpcmp.io.whole_file import parts_of, usable_folder, write_errors
 from hpcmp.nn import checkpoint, models, room
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import SGD, Adam
@@ -267,25 +266,21 @@ def prepare(comm, folder, *, resume=False, force=False):
         It cannot be made or written, or holds a training already. Raised on
         every rank.
     """
-    _on_first_rank(comm, folder, lambda: _prepare(Path(folder), resume, force))
+    _on_rank_0(comm, folder, lambda: _prepare(Path(folder), resume, force))
 
 
-def _on_first_rank(comm, folder, change):
-    error = None
-    if comm.rank == 0:
-        try:
+def _on_rank_0(comm, folder, change):
+    def told():
+        with write_errors(folder):
             change()
-        except FileError as caught:
-            error = caught
-        except OSError as caught:
-            error = FileError(f"{folder} cannot be written: {caught.strerror or caught}")
-    raise_together(comm, error)
+
+    on_rank_0(comm, told)
 
 
 def _clear(comm, folder):
     """Remove the files of a training. Collective."""
     if folder is not None:
-        _on_first_rank(comm, folder, lambda: [path.unlink() for path in _files_in(Path(folder))])
+        _on_rank_0(comm, folder, lambda: [path.unlink() for path in _files_in(Path(folder))])
 
 
 def _files_in(folder):
@@ -293,13 +288,7 @@ def _files_in(folder):
 
 
 def _prepare(folder, resume, force):
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder} is a file; name a folder for checkpoints and history")
-    if not folder.parent.is_dir():
-        raise FileError(f"the folder {folder.parent} of {folder} does not exist; make it first")
-    folder.mkdir(exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise FileError(f"the folder {folder} cannot be written: permission denied")
+    usable_folder(folder, "checkpoints and history")
     found = _files_in(folder)
     whole = {path for path in found if is_ours(path)}
     alien = [path for path in found if path.stat().st_size and not {path, checkpoint.before(path)} & whole]
