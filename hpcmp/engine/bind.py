@@ -95,11 +95,23 @@ def _kept(loop):
     return _KEPT.setdefault(fingerprint(loop), loop)
 
 
+_OWN: dict = {}  # users' functions that numba was told of, by fingerprint and place
+
+
 def own(function):
-    """A user's function as kernels may call it, and what it calls. Local."""
+    """A user's function as kernels may call it, and what it calls; or its equal of an earlier run. Local.
+
+    numba keeps for ever what it was told of. A program whose functions are made anew for each run would leave some 10 kB
+    a run; one that is equal in all that it depends on, and of the same place, is taken for it.
+    """
+    key, code = fingerprint(function), function.__code__
+    place = (key, function.__qualname__, code.co_filename, code.co_firstlineno)
+    if place in _OWN and fingerprint(_OWN[place]) == key:  # what it names may be another since
+        function = _OWN[place]
+    _OWN[place] = function
     for helper in helpers(function):
         jit.inlined(helper, fingerprint(helper))
-    return jit.inlined(function, fingerprint(function))
+    return jit.inlined(function, key)
 
 
 def refuse_random(functions):

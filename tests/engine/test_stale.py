@@ -3,8 +3,15 @@
 import json
 
 import launch as launching
+import numpy as np
 import pytest
+from mpi4py import MPI
 
+import hpcmp
+from hpcmp import jit
+from hpcmp.io.table import EdgeTable
+
+STEP = 1
 PROGRAM = """
 import enum
 import hpcmp
@@ -80,3 +87,35 @@ def test_an_edit_of_a_users_module_or_its_helper_is_seen_and_nothing_is_compiled
     assert not [*(launching.ROOT / "hpcmp").rglob("*.nbi")], (
         "kernels beside the sources, where no key of the library guards them"
     )
+
+
+def added(x):
+    return x + STEP
+
+
+def made_anew():
+    def init(vertex, ctx):
+        return added(0)
+
+    return hpcmp.Program(
+        state={"value": "int64"},
+        init=init,
+        send=lambda vertex, ctx: vertex.value,
+        update=lambda vertex, total, ctx: total,
+    )
+
+
+def test_functions_made_anew_are_known_again_until_what_they_name_is_another(monkeypatch):
+    graph, _ = hpcmp.build_graph(MPI.COMM_SELF, EdgeTable(np.array([0, 1]), np.array([1, 2])))
+
+    def values():
+        return hpcmp.run(made_anew(), graph, 0)["value"].tolist()
+
+    assert values() == [1, 1, 1]
+    known = len(jit._INLINED)
+    assert values() == [1, 1, 1]
+    assert len(jit._INLINED) == known, "each run leaves functions that numba keeps for ever"
+    monkeypatch.setitem(globals(), "STEP", 5)
+    assert values() == [5, 5, 5]
+    monkeypatch.undo()
+    assert values() == [1, 1, 1]
