@@ -34,7 +34,7 @@ def run(comm, args):
     from hpcmp.comm import together
     from hpcmp.engine.result import make_result
     from hpcmp.io import checkpoint as files
-    from hpcmp.nn import View, checkpoint, config, job
+    from hpcmp.nn import View, checkpoint, config, job, linked
     from hpcmp.nn.training import apply
 
     start = time.perf_counter()
@@ -47,10 +47,12 @@ def run(comm, args):
         model, head = learning.model_with_weights(path, found, args.model)
         told = config.from_tables(head["config"])
     graph, read_s = learning.open_for(comm, args.graph, {told.data.features}, told)
-    if graph.digest != head["graph_digest"]:
-        note(comm, "note: the model was trained on another graph")
     begin = time.perf_counter()
     view = View(graph, args.threads)
+    if graph.digest != head["graph_digest"]:
+        note(comm, "note: the model was trained on another graph")
+    elif told.train.loss == "links":
+        linked.hear_as_trained(view, told.data.held_out)
     checkpoint.spread(model, view, head)
     logits, sent = apply(model, view, told.data.features, told.data.normalize, head["n_in"])
     state = {"class": logits.argmax(axis=1)} if told.train.loss == "cross_entropy" else {"output": logits}

@@ -56,6 +56,8 @@ def model_maker(config):
     from hpcmp.errors import ProgramError
     from hpcmp.nn import Module, models
 
+    if config.train.loss == "links":
+        return _of_links(model_maker(replace(config, train=replace(config.train, loss="cross_entropy"))))
     kind = config.model.kind
     if not is_file_spec(kind):
         models.check_kind(kind, bool(config.data.features))
@@ -71,6 +73,17 @@ def model_maker(config):
 
     make.made = made  # whose code checkpoints know
     return make
+
+
+def _of_links(make):
+    """How to make a model of links from how to make what gives rows. Local."""
+    from hpcmp.nn.linked import LinkModel
+
+    def with_decoder(n_in, width, n_relations):
+        return LinkModel(make(n_in, width, n_relations), width, n_relations)
+
+    with_decoder.__dict__.update(vars(make))
+    return with_decoder
 
 
 def add_model(parser):

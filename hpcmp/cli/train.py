@@ -75,7 +75,8 @@ def _train(comm, args, checkpoints):
     first = None if args.weights is None else weights.read(comm, args.weights)
     if args.threads > 1 and (complaint := probes.too_many_threads(comm, args.threads)):
         note(comm, f"note: {complaint}")
-    names = {config.data.features, config.data.labels, config.data.split}
+    of_vertices = {config.data.labels, config.data.split} if config.train.loss != "links" else set()
+    names = {config.data.features} | of_vertices
     graph, read_s = learning.open_for(comm, args.graph, names, config)
     if args.output is not None:
         job.prepare(comm, args.output, resume=args.resume, force=args.force)

@@ -47,11 +47,22 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
 
     Of features that never change the sum is made once and kept.
     """
+    return _once(x, ("sum", x, weight, before, after, with_self), _summed)
+
+
+def _once(x, key, make):
+    """make(*what follows in the key), of features that never change once."""
     view = x.view
-    key = "sum", x, weight, before, after, with_self
-    is_kept = x.is_lasting and view.keeps_sums
-    if is_kept and key in view.kept:
-        return view.kept[key]
+    if not (x.is_lasting and view.keeps_sums):
+        return make(*key[1:])
+    if key not in view.kept:
+        view.kept[key] = make(*key[1:])
+        view.kept[key].is_lasting = True
+    return view.kept[key]
+
+
+def _summed(x, weight, before, after, with_self):
+    view = x.view
 
     def gathered(values, graph, first, last):
         w = NONE if weight is None else graph.edge_fields[weight]
@@ -67,10 +78,7 @@ def sum_neighbours(x, weight=None, *, before=None, after=None, with_self=False):
     def back(d):
         return (gathered(np.ascontiguousarray(d), view.turned, after, before),)
 
-    out = made(gathered(x.data, view.graph, before, after), view, (x,), back)
-    if is_kept:
-        out.is_lasting, view.kept[key] = True, out
-    return out
+    return made(gathered(x.data, view.graph, before, after), view, (x,), back)
 
 
 def mean_neighbours(x):
@@ -84,8 +92,13 @@ def mean_neighbours(x):
 def max_neighbours(x):
     """Largest of x over in-edges, channel by channel, 0 without any. Collective.
 
-    The gradient goes to one neighbour: of those with the largest value, the first in canonical order.
+    The gradient goes to one neighbour: of those with the largest value, the first in canonical order. Of features that
+    never change the largest is found once and kept.
     """
+    return _once(x, ("max", x), _largest)
+
+
+def _largest(x):
     view, graph = x.view, x.view.graph
     if "order" not in view.kept:
         view.kept["order"] = graph.local_order()

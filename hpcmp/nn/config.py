@@ -20,6 +20,8 @@ class Data:
     labels: str = "label"
     split: str = "split"
     normalize: str = "none"  # or "rows": each row of features divided by its sum
+    held_out: tuple = (0.05, 0.1)  # of links: shares of edges for val and test
+    keep_sums: bool = True  # over neighbours of features that never change: made once, the same bits
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Model:
     aggregate: str = "mean"  # of SAGE
     bases: int = 0  # of RGCN: weights of relations are mixed from so many; 0: each has its own
     blocks: int = 0  # of RGCN: weights are block-diagonal; 0: they are not
+    width: int = 16  # of the last layer, where links are learned
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Train:
     clip: float = 0.0  # largest norm of all gradients; 0: any
     groups: dict = field(default_factory=dict)  # pattern of parameters' names -> their own lr and weight_decay
     loss: str = "cross_entropy"
+    negatives: int = 1  # of links: pairs drawn for each edge
     class_weights: tuple = ()  # one a class, or "balanced"
     metrics: tuple = ("auto",)  # of the loss, see hpcmp.nn.tasks; "auto": the first
     monitor: str = "auto"  # metric that patience, select and plateau go by; "auto": val_ and the first of the metrics
@@ -72,15 +76,17 @@ CHOICES = {
     "train.optimizer": ("adam", "adamw", "sgd"),
     "train.select": ("last", "best"),
     "train.schedule": ("constant", "cosine", "step", "plateau"),
-    "train.loss": ("cross_entropy", "bce", "mse"),
+    "train.loss": ("cross_entropy", "bce", "mse", "links"),
 }
 LEAST = {  # key -> (least value, whether it may be that value)
+    "data.held_out": (0, True),
     "model.hidden": (1, True),
     "model.dropout": (0, True),
     "model.attention_dropout": (0, True),
     "model.heads": (1, True),
     "model.bases": (0, True),
     "model.blocks": (0, True),
+    "model.width": (1, True),
     "train.epochs": (0, True),
     "train.lr": (0, False),
     "train.weight_decay": (0, True),
@@ -90,6 +96,7 @@ LEAST = {  # key -> (least value, whether it may be that value)
     "train.decay_patience": (0, True),
     "train.lowest": (0, True),
     "train.clip": (0, True),
+    "train.negatives": (1, True),
     "train.class_weights": (0, True),
     "train.momentum": (0, True),
     "train.patience": (0, True),
@@ -97,11 +104,12 @@ LEAST = {  # key -> (least value, whether it may be that value)
     "train.seeds": (1, True),
     "train.checkpoint_every": (1, True),
 }
-BELOW = {"model.dropout": 1, "model.attention_dropout": 1, "train.momentum": 1, "train.decay": 1}
+BELOW = {"data.held_out": 1, "model.dropout": 1, "model.attention_dropout": 1, "train.momentum": 1, "train.decay": 1}
+SHARES = ("data.held_out", "train.class_weights")  # keys of several numbers that need not be whole
 SHOWN = 60  # characters of a key or value in a message
 # Keys by which a training that goes on may differ from what its checkpoint was made with: they change no epoch.
 OF_GROUPS = ("lr", "weight_decay")
-FREE = ("train.epochs", "train.patience", "train.seed", "train.seeds", "train.checkpoint_every")
+FREE = ("data.keep_sums", "train.epochs", "train.patience", "train.seed", "train.seeds", "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -180,7 +188,11 @@ def _checked(key, value, default):
             return items
         if key == "train.metrics":
             return tuple(_checked(key, item, "") for item in items)
-        return tuple(_checked_number(key, item, 0.0 if key == "train.class_weights" else 0) for item in items)
+        return tuple(_checked_number(key, item, 0.0 if key in SHARES else 0) for item in items)
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ProgramError(f"{key} = {_shown(value)} is neither true nor false")
+        return value
     if isinstance(default, str):
         if not isinstance(value, str):
             raise ProgramError(f"{key} = {_shown(value)} is no text")

@@ -20,8 +20,8 @@ class Data:
 
     view: View
     x: Tensor | None  # (n_owned, n_in); None: the model takes no features
-    labels: np.ndarray  # (n_owned,) or (n_owned, k), as `TARGETS` has them
-    masks: dict  # split -> bool (n_owned,); only vertices with a label
+    labels: np.ndarray | None  # (n_owned,) or (n_owned, k), as `TARGETS` has them; None: see `hpcmp.nn.linked`
+    masks: dict  # split -> bool (n_owned,); only vertices with a label. Of links Pairs
     n_out: int  # width of what the model gives: classes, or columns of labels
     kept: dict = field(default_factory=dict, init=False, repr=False)  # what a task works out once
 
@@ -35,7 +35,17 @@ class Data:
         return None if self.x is None else self.x.width
 
 
-def load(graph, *, features="x", labels="label", split="split", normalize="none", loss="cross_entropy", threads=1):
+def load(
+    graph,
+    *,
+    features="x",
+    labels="label",
+    split="split",
+    normalize="none",
+    loss="cross_entropy",
+    threads=1,
+    keep_sums=True,
+):
     """What a model is trained on, from fields of the graph. Collective.
 
     Parameters
@@ -47,13 +57,15 @@ def load(graph, *, features="x", labels="label", split="split", normalize="none"
     loss : "cross_entropy", "bce" or "mse"
         Labels are class numbers from 0, below 0 for none; or one or more columns of 0 and 1, below 0 in any for
         none; or of numbers, nan in any for none.
+    keep_sums : bool
+        See `View`.
 
     Raises
     ------
     ProgramError
         A field is absent or does not fit. Raised on every rank.
     """
-    comm, view = graph.comm, View(graph, threads)
+    comm, view = graph.comm, View(graph, threads, keeps_sums=keep_sums)
     x = None if features is None else load_features(view, features, normalize)
     with together(comm):
         y, has_label = TARGETS[loss](graph, labels)

@@ -26,6 +26,7 @@ def fit(
     monitor=None,
     seed=0,
     threads=1,
+    keep_sums=True,
     patience=None,
     select="last",
     progress=None,
@@ -38,7 +39,7 @@ def fit(
         Called as ``model(view, x)``; gives a logit for each class (n_owned,
         classes), or of other losses as many columns as there are labels.
     graph : Graph
-    features, labels, split, normalize : str
+    features, labels, split, normalize, keep_sums
         See `hpcmp.nn.data.load`.
     epochs : int
     optimizer : Adam or SGD
@@ -70,7 +71,7 @@ def fit(
             raise ProgramError(f"select {select!r} is not one of {', '.join(CHOICES['train.select'])}")
         task = Vertices(loss, tuple(metrics), class_weights)
     names = {"features": features, "labels": labels, "split": split}
-    data = data_of.load(graph, **names, normalize=normalize, loss=loss, threads=threads)
+    data = data_of.load(graph, **names, normalize=normalize, loss=loss, threads=threads, keep_sums=keep_sums)
     told = {"task": task, "monitor": monitor, "keep_best": select == "best", "patience": patience or 0}
     training = Training(model, data, optimizer, seed=seed, **told)
     run_epochs(training, epochs, progress=progress)

@@ -14,11 +14,11 @@ import numpy as np
 
 from hpcmp.comm import collective, on_rank_0, raise_together, together
 from hpcmp.engine.checkpoints import Wishes, remove_stop_file
-from hpcmp.errors import FileError, Suspended
+from hpcmp.errors import FileError, ProgramError, Suspended
 from hpcmp.io import checkpoint as files
 from hpcmp.io.h5 import is_ours
 from hpcmp.io.whole_file import parts_of, usable_folder, write_errors
-from hpcmp.nn import checkpoint, models, room
+from hpcmp.nn import checkpoint, linked, models, room
 from hpcmp.nn import data as data_of
 from hpcmp.nn.optim import SGD, Adam
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
@@ -108,11 +108,9 @@ def train(
     folder = None if checkpoints is None else checkpoints.folder
     resumes = checkpoints is not None and checkpoints.resume
     comm, settings = graph.comm, config.train
-    fields = {name: getattr(config.data, name) for name in ("features", "labels", "split", "normalize")}
-    fields["features"] = fields["features"] or None
     with together(comm):
         task = task_of(settings)
-    data = data_of.load(graph, **fields, loss=task.loss, threads=threads)
+    data = _load(graph, config, threads)
     monitor = f"val_{task.metrics[0]}" if settings.monitor == "auto" else settings.monitor
     told = {
         "keep_best": settings.select == "best",
@@ -158,6 +156,16 @@ def train(
         write_history(graph, trained, folder)
         trained.write_s += time.perf_counter() - start
     return trained
+
+
+def _load(graph, config, threads):
+    """What the configuration says to train on. Collective."""
+    told, loss = config.data, config.train.loss
+    more = {"features": told.features or None, "normalize": told.normalize, "threads": threads}
+    more["keep_sums"] = told.keep_sums
+    if loss == "links":
+        return linked.load(graph, config.model.width, held_out=told.held_out, **more)
+    return data_of.load(graph, labels=told.labels, split=told.split, loss=loss, **more)
 
 
 class _Keeper:
@@ -247,6 +255,10 @@ def task_of(settings):
     """
     weights = settings.class_weights or None
     metrics = () if settings.metrics == ("auto",) else settings.metrics
+    if settings.loss == "links":
+        if weights:
+            raise ProgramError("class weights are of the loss cross_entropy, not of links")
+        return linked.Links(metrics, settings.negatives)
     return Vertices(settings.loss, metrics, BALANCED if weights == (BALANCED,) else weights)
 
 

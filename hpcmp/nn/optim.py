@@ -99,9 +99,14 @@ def AdamW(lr=0.001, weight_decay=0.01, **more):
 
 def options(optimizer, name, t):
     """Learning rate and weight decay of a parameter in a step: (float, float). Local."""
-    own = next((o for pattern, o in (optimizer.groups or {}).items() if fnmatchcase(name, pattern)), {})
+    own = (optimizer.groups or {}).get(group_of(optimizer, name), {})
     lr, decay = own.get("lr", optimizer.lr), own.get("weight_decay", optimizer.weight_decay)
     return (lr(t) if callable(lr) else lr), decay
+
+
+def group_of(optimizer, name):
+    """Pattern of the group that a parameter is in, or None. Local."""
+    return next((pattern for pattern in optimizer.groups or {} if fnmatchcase(name, pattern)), None)
 
 
 def begin(optimizer, parameters):

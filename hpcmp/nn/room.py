@@ -51,8 +51,11 @@ def refuse_what_cannot_fit(graph, data, begin, what):
 def bytes_to_train(graph, data, begin):
     """Bytes that a training takes on this rank at its peak. Local.
 
-    Features and turned edges are counted. None where the model does not work on a ring; then training tells why.
+    Features and turned edges are counted. None where the model does not work on a ring; then training tells why. None
+    too of links: a ring does not tell how many are held out and ranked.
     """
+    if data.labels is None:
+        return None
     try:
         _weigh(graph, data, begin, 16, 1)  # what is imported, compiled and kept once
         (base, rows, leaf, makes_messages), (more_rows, *_), (more_edges, *_) = (

@@ -18,7 +18,7 @@ from hpcmp import pulse
 from hpcmp.comm import collective, raise_together, together
 from hpcmp.errors import ProgramError
 from hpcmp.nn.data import SPLITS, load_features
-from hpcmp.nn.optim import hears, listen
+from hpcmp.nn.optim import group_of, hears, listen
 from hpcmp.nn.sums import alike
 from hpcmp.nn.tape import backward
 from hpcmp.nn.tasks import Vertices
@@ -225,14 +225,19 @@ class Training:
             p.grad = None
         backward(loss)
         slopes = {name: _largest(p.grad) for name, p in self.parameters.items() if p.grad is not None}
-        wrong = [f"the gradient of {name}" for name, slope in slopes.items() if not np.isfinite(slope)]
+        wrong = [f"the gradient of {self._called(name)}" for name, slope in slopes.items() if not np.isfinite(slope)]
         raise_together(view.comm, self._not_finite(value, wrong))
         self.optimizer.step(self.parameters, self.state, t + 1)
         # Rows of vertices may overflow on one rank alone. So they are never saved in the place of good ones.
-        wrong = [name for name, w in self.weights.items() if not np.isfinite(w).all()]
-        raise_together(view.comm, self._not_finite(value, [f"{name} after the optimiser's step" for name in wrong]))
+        bad = (self._called(name) for name, w in self.weights.items() if not np.isfinite(w).all())
+        raise_together(view.comm, self._not_finite(value, [f"{name} after the optimiser's step" for name in bad]))
         self._last_slope = max(slopes.items(), key=lambda item: item[1], default=None)
         return value
+
+    def _called(self, name):
+        """A parameter's name, and its group if it is in one."""
+        group = group_of(self.optimizer, name)
+        return name if group is None else f"{name} (group {group!r})"
 
     def _not_finite(self, loss, wrong):
         """The error of a loss that is no number, or of what is not finite, or None."""
@@ -242,9 +247,8 @@ class Training:
         if wrong:
             text += f"; {wrong[0]} is not finite"
         if self._last_slope is not None:
-            text += (
-                f"; in the epoch before, the largest gradient was {self._last_slope[1]:.3g}, of {self._last_slope[0]}"
-            )
+            name, slope = self._last_slope
+            text += f"; in the epoch before, the largest gradient was {slope:.3g}, of {self._called(name)}"
         return ProgramError(f"{text}; a smaller learning rate may help")
 
     @collective

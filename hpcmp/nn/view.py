@@ -33,8 +33,8 @@ class View:
     seed : int
         Of dropout and of the first weights.
     keeps_sums : bool
-        Keep sums over neighbours of features that never change: the same bits,
-        for the memory of one array more.
+        Keep sums (and means and largest) over neighbours of features that never
+        change: the same bits, for the memory of one array more.
     """
 
     edges_at_once = 8192  # of which learned messages are made; a row with more goes alone

@@ -32,6 +32,8 @@ VARIED = {  # name -> settings
     "rgcn, blocks": ["--set", "model.kind=rgcn", "--set", "model.blocks=3", "--set", "model.hidden=6"],
     "rgcn, rows": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "train.select=best"],
     "rgcn, rows, bases": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "model.bases=2"],
+    "links": ["--set", "train.loss=links", "--set", "train.metrics=['mrr', 'roc_auc']", "--set", "model.width=4"],
+    "rgcn, links": ["--set", "model.kind=rgcn", "--set", "data.features=", "--set", "train.loss=links"],
     "own": ["--set", "model.kind=@models.py:Net"],
     "function": ["--set", "model.kind=@models.py:deep"],
     "plateau": [
@@ -141,8 +143,9 @@ def accuracy(files, path, split):
     return np.mean(right)
 
 
-INFERRED = ("gcn", "own", "gat", "rgcn", "rgcn, rows", "rgcn, rows, bases")
-STOPPED = ("gcn", "gin", "best", "plateau", "rgcn, rows")
+INFERRED = ("gcn", "own", "gat", "rgcn", "rgcn, rows", "rgcn, rows, bases", "rgcn, links")
+STOPPED = ("gcn", "gin", "best", "plateau", "rgcn, rows", "rgcn, links")
+MONITORED = {"plateau": "val_loss", "rgcn, links": "val_mrr"}  # of others val_accuracy
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +173,9 @@ def test_infer_gives_the_classes_that_training_ended_with(said, inferred, files,
         out = inferred(ranks)[0] / f"{name}.h5"
         found = analysis.open(out)
         assert set(inferred(ranks)[1][name]["seconds"]) == {"read", "run", "write"}
+        if name == "rgcn, links":
+            assert found["output"].shape == (learning.N, 16) and np.isfinite(found["output"]).all()
+            continue
         assert np.array_equal(found["class"], found["logits"].argmax(axis=1))
         assert accuracy(files, out, "test") == pytest.approx(history["test_accuracy"][best])
     assert len({inferred(ranks)[1][name]["digest"] for ranks in RANKS}) == 1
@@ -206,7 +212,7 @@ def test_a_stopped_training_goes_on_with_the_same_bits(said, resumed, name, firs
         assert facts["metrics"] == said(1)[1][name]["metrics"]
     whole = analysis.open(said(1)[0] / name / "history.h5")
     found = analysis.open(folder / name / "history.h5")
-    for column in ("seed", "epoch", "loss", "val_loss" if name == "plateau" else "val_accuracy"):
+    for column in ("seed", "epoch", "loss", MONITORED.get(name, "val_accuracy")):
         assert np.array_equal(found[column], whole[column])
 
 
@@ -320,13 +326,20 @@ REFUSED = {  # name -> (options of a train, what the message says)
         "does not fit the loss mse",
     ),
     "labels that are not 0 or 1": (["--set", "train.loss=bce"], r"vertex \d+ has the label 2 in 'label'"),
+    "a metric of vertices for links": (["--set", "train.loss=links", "--set", "train.metrics=accuracy"], "loss links"),
+    "shares that are too large": (["--set", "train.loss=links", "--set", "data.held_out=[0.5, 0.5]"], "below 1"),
     "a metric that is not watched": (
         ["--set", "train.monitor=val_f1_macro"],
         "none of the metrics accuracy of a split",
     ),
     "weights that are not there": (["--weights", "@none.safetensors"], r"none\.safetensors does not exist"),
     "weights that are none": (["--weights", "@config.toml"], "no safetensors file"),
-    "a loss that is no number": (["--set", "train.lr=1e37"], "epoch 1", "gradient of convs", "smaller learning rate"),
+    "a loss that is no number": (
+        ["--set", "train.lr=1e37", "--set", "train.groups={'convs.*.weight' = {weight_decay = 0}}"],
+        "epoch 1",
+        r"gradient of convs\.\d\.weight \(group 'convs\.\*\.weight'\)",
+        "smaller learning rate",
+    ),
     "such a loss with threads": (["--set", "train.lr=1e37", "--threads", "2"], "epoch 1", "gradient of convs"),
 }
 

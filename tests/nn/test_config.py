@@ -47,6 +47,8 @@ def test_tables_return_what_made_them():
         ("model.hidden", [16, 0], "at least 1"),
         ("model.hidden", ["a"], "no whole number"),
         ("data.normalize", "columns", "none, rows"),
+        ("data.keep_sums", 1, "neither true nor false"),
+        ("data.held_out", [0.1, 1.5], "below 1"),
     ],
 )
 def test_slips_are_refused(key, value, says):

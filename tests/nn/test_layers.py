@@ -74,6 +74,17 @@ def test_ranks_and_threads_change_no_bit(comm, layer):
         assert bits(nn.View(many.graph, threads=3), LAYERS[layer](), WIDTH) == expected
 
 
+def test_rows_travel_as_features_or_as_what_is_made_of_them_whichever_is_narrower(comm):
+    view, _ = views(comm, GRAPHS["zoo"])
+    for layer, n_out, width in ((nn.GCN, 3, 3), (nn.GCN, 8, WIDTH), (nn.SAGE, 3, 3), (nn.SAGE, 8, WIDTH)):
+        model = layer(WIDTH, n_out)
+        model.initialise(view), model(view, rows(view, WIDTH))  # what is worked out once has travelled
+        before = dict(view.sent)
+        model(view, rows(view, WIDTH))
+        n_rows, n_bytes = (view.sent[k] - before[k] for k in ("rows", "bytes"))
+        assert n_bytes == 4 * n_rows * width
+
+
 def test_the_largest_gives_its_gradient_to_one_neighbour(comm):
     many, _ = views(comm, GRAPHS["zoo"], np.float64)
     x = nn.Tensor(np.zeros((many.n_owned, 2)), many, True)  # all alike

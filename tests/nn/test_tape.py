@@ -79,10 +79,11 @@ def test_sums_of_what_never_changes_are_kept_or_made_again_with_the_same_bits(co
     for keeps in (True, False):
         view = nn.View(build(comm, GRAPHS["random"]), keeps_sums=keeps)
         x = view.tensor(np.cos(view.graph.id[: view.n_owned, None] * np.arange(1.0, 4.0)))
-        sums = [nn.sum_neighbours(x) for _ in range(2)]
-        assert (sums[0] is sums[1]) == keeps
-        found.append([s.data.tobytes() for s in sums])
-    assert found[0] == found[1] and len(set(found[0])) == 1
+        for gather in (nn.sum_neighbours, nn.mean_neighbours, nn.max_neighbours):
+            sums = [gather(x) for _ in range(2)]
+            assert (sums[0] is sums[1]) == keeps
+            found.append([s.data.tobytes() for s in sums])
+    assert found[:3] == found[3:] and all(one == other for one, other in found)
 
 
 def test_rows_of_two_graphs_do_not_fit(comm):
