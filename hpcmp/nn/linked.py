@@ -6,6 +6,7 @@ are, is a function of the vertices' ids, so the same for any parts, ranks and se
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -24,9 +25,7 @@ HELD_OUT_SEED = 11  # of hashes that hold edges out; part of what a split means
 N_RANKED = 50  # drawn pairs among which an edge that was held out is ranked, in every epoch the same
 METRICS = {
     "mrr": metrics.mrr,
-    "hits_1": lambda comm, *scores: metrics.hits_at_k(comm, *scores, 1),
-    "hits_3": lambda comm, *scores: metrics.hits_at_k(comm, *scores, 3),
-    "hits_10": lambda comm, *scores: metrics.hits_at_k(comm, *scores, 10),
+    **{f"hits_{k}": partial(metrics.hits_at_k, k=k) for k in (1, 3, 10)},
     "roc_auc": lambda comm, positive, negative: _auc(comm, positive, negative),
 }
 
@@ -134,7 +133,10 @@ def load(graph, width, *, features="x", normalize="none", held_out=(0.05, 0.1), 
 
 
 def hear_as_trained(view, held_out):
-    """Leave out the edges that a training held out: a model's own rows are of the others. Collective."""
+    """Leave out the edges that a training held out. Collective.
+
+    Rows of vertices and relations that a model has are of the others alone.
+    """
     view.use(only_edges(view.graph, _splits(view.graph, held_out)["train"]))
 
 
