@@ -24,7 +24,7 @@ import numpy as np
 
 from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, on_rank_0, raise_together
-from hpcmp.errors import FileError, FormatError, MemoryLimitError
+from hpcmp.errors import FileError, FormatError
 from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.whole_file import flush_folder, new_part_folder, usable_folder, write_error, write_errors
 
@@ -133,7 +133,7 @@ class Writer:
         try:
             with pulse.slow():
                 crc = self._written.result()
-        except OSError as caught:
+        except (OSError, MemoryError) as caught:
             error = write_error(path_of(self.folder, step), caught)
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
         try:
@@ -427,6 +427,9 @@ def load_newest(comm, folder, say):
     ------
     FileError
         The folder cannot be read. Raised on every rank.
+    MemoryLimitError
+        There is no room for its rows: an older one has as many. Raised on
+        every rank.
     """
     for step in reversed(on_rank_0(comm, lambda: steps_in(folder))):
         found, error = None, None
@@ -438,7 +441,7 @@ def load_newest(comm, folder, say):
             for table in snapshot.tables:
                 bounds = block_bounds(snapshot.n_rows(table), comm.size).tolist()
                 found[table] = snapshot.read(table, bounds[comm.rank], bounds[comm.rank + 1])
-        except (FileError, FormatError, MemoryLimitError) as caught:
+        except (FileError, FormatError, MemoryError) as caught:
             error = caught
         except OSError as caught:
             error = FileError(f"{path_of(folder, step)} cannot be read: {caught.strerror or caught}")
