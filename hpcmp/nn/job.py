@@ -146,7 +146,7 @@ def train(
         if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
             _clear(comm, folder)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest)
+        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest, progress)
         run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -163,8 +163,8 @@ def train(
 class _Keeper:
     """Writes checkpoint and history of a training when it is time, and lets it leave."""
 
-    def __init__(self, graph, training, trained, asked, config, digests, is_newest):
-        self.graph, self.training, self.trained = graph, training, trained
+    def __init__(self, graph, training, trained, asked, config, digests, is_newest, say):
+        self.graph, self.training, self.trained, self.say = graph, training, trained, say
         self.folder, self.wishes = None, None
         if asked is not None:
             self.folder = asked.folder
@@ -178,12 +178,19 @@ class _Keeper:
             return
         comm, n_epochs = self.graph.comm, self.training.n_epochs
         writes, leaves = comm.allreduce(np.array(self.wishes.of_step(n_epochs)))
+        leaves = leaves and not self.training.is_over(self.config.train.epochs)
+        where = f"epoch {n_epochs} of seed {self.training.seed}"
         if writes or leaves:
             start = time.perf_counter()
-            self.save()
+            try:
+                self.save()
+            except FileError as error:
+                if leaves:
+                    raise
+                if self.say and comm.rank == 0:
+                    self.say(f"no checkpoint of {where}: {error}; the training goes on, with the one before")
             self.wishes.written(time.perf_counter() - start)
-        if leaves and not self.training.is_over(self.config.train.epochs):
-            where = f"epoch {n_epochs} of seed {self.training.seed}"
+        if leaves:
             raise_together(comm, Suspended(f"checkpointed after {where} in {self.folder}; --resume goes on from there"))
 
     def save(self):

@@ -431,6 +431,36 @@ def test_weights_that_overflow_keep_the_last_good_checkpoint(files, tmp_path):
     assert np.isfinite(analysis.open(out)["logits"]).all()
 
 
+BLOCKING = """import pathlib
+
+from hpcmp import nn
+
+
+class Net(nn.Module):
+    def __init__(self, n_in, n_out):
+        self.only, self.n_calls = nn.GCN(n_in, n_out), 0
+
+    def __call__(self, graph, x):
+        self.n_calls += 1  # each epoch goes forward twice
+        folder = pathlib.Path(FOLDER, "checkpoint-0.before.h5")  # in the way of a file
+        if graph.comm.rank == 0 and self.n_calls == 11:
+            folder.mkdir()
+        if graph.comm.rank == 0 and self.n_calls == 17:
+            folder.rmdir()
+        return self.only(graph, x)
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_the_training_goes_on(files, tmp_path):
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(BLOCKING.replace("FOLDER", repr(str(run))))
+    (outcome,) = jobs.outcomes_of(2, [train(files, run, "--set", f"model.kind={own}:Net")], tmp_path)
+    assert outcome["code"] == 0, outcome
+    assert outcome["stderr"][0].count("no checkpoint of epoch") == outcome["stderr"][0].count("epoch 8 of seed 0:") == 1
+    assert analysis.open(run / "checkpoint-0.h5").n_epochs == 12
+    assert analysis.open(run / "checkpoint-0.before.h5").n_epochs == 4
+
+
 def test_a_new_training_replaces_the_old_one_by_force_alone(files, tmp_path):
     pytest.importorskip("safetensors")
     run, weights = tmp_path / "run", tmp_path / "w.safetensors"
