@@ -14,8 +14,10 @@ import learning
 import numpy as np
 import pytest
 
-from hpcmp import analysis
+from hpcmp import analysis, cli
 from hpcmp.cli import learning as command
+from hpcmp.cli import train as cli_train
+from hpcmp.comm import world
 from hpcmp.errors import FormatError, ProgramError
 
 RANKS = (1, 3)
@@ -396,6 +398,13 @@ def test_a_mistake_is_told_once_on_all_ranks(refused, name):
     for pattern in REFUSED[name][1:] if name in REFUSED else MORE[name]:
         assert re.search(pattern, message), f"the message lacks {pattern!r}: {message}"
     assert not any(outcome["stderr"][1:])
+
+
+@pytest.mark.parametrize("option", ["--resume", "--changed-code", "--survive", "--max-walltime=5m"])
+def test_options_of_checkpoints_want_a_folder(option):
+    args = cli.make_parser().parse_args(["train", "c.toml", "g.h5", option])
+    with pytest.raises(ProgramError, match=option.partition("=")[0] + " needs -o RUN"):
+        cli_train.run(world(), args)
 
 
 def test_a_checkpoint_alone_runs_no_python_file():
