@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import programs as p
@@ -98,6 +99,32 @@ def test_it_leaves_before_its_time_is_over_and_when_told_by_a_file(comm, shared_
         hpcmp.run(program, graph, checkpoints=hpcmp.Checkpoints(shared_tmp / "ck", max_walltime=walltime))
     assert len(snapshot.steps_in(shared_tmp / "ck")) == 1
     assert not (shared_tmp / "ck" / "stop").exists()
+
+
+def test_it_leaves_while_two_steps_and_checkpoints_fit_in_its_time(comm, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(policy, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(policy, "_process_began", lambda: 1000.0)
+    wishes = policy.Wishes(comm, hpcmp.Checkpoints(tmp_path, max_walltime=100))
+    wishes.written(5.0)  # a checkpoint takes 5 s, a step 10 s
+    for passed_s in (10, 20, 60, 69):
+        now[0], wishes._step_at = 1000.0 + passed_s, 990.0 + passed_s
+        assert wishes.of_step(1) == (0, 0)
+    now[0] = 1070.0
+    assert wishes.of_step(1) == (0, int(comm.rank == 0))
+
+
+def test_a_run_that_is_done_need_not_leave_and_an_old_file_tells_nothing(comm, shared_tmp, monkeypatch):
+    monkeypatch.setattr(policy, "LOOK_S", 0.0)
+    (shared_tmp / "ck").mkdir(exist_ok=True)
+    comm.Barrier()
+    (shared_tmp / "ck" / "stop").touch()
+    comm.Barrier()
+    graph, program = build(comm, ZOO), replace(p.AGGREGATES["sum"], steps=3)
+    assert hpcmp.run(program, graph, checkpoints=hpcmp.Checkpoints(shared_tmp / "ck")).n_steps == 3
+    leaves_after(monkeypatch, 3)
+    again = hpcmp.Checkpoints(shared_tmp / "ck", force=True)
+    assert hpcmp.run(program, graph, checkpoints=again).n_steps == 3
 
 
 def test_the_clock_says_when_to_write(comm, shared_tmp):

@@ -78,28 +78,11 @@ def test_rows_are_read_across_blocks_and_parts(tmp_path, monkeypatch):
     assert max(asked) == 64 and sum(asked) == N * (8 + 8 + 8 + 1) + 5 * 8, "each byte once, a block at a time"
 
 
-def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    done, fsync, rename = [], os.fsync, os.rename
-
-    def flushed(descriptor):
-        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        fsync(descriptor)
-
-    def named(old, new):
-        done.append((str(old), str(new)))
-        rename(old, new)
-
-    monkeypatch.setattr(snapshot.os, "fsync", flushed)
-    monkeypatch.setattr(snapshot.os, "rename", named)
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, on_disk):
     write(world(), tmp_path / "ck", 5)
-    part = done[2]
-    assert done == [
-        f"{part}/part-00000.bin",
-        f"{part}/{snapshot.RECORD}",
-        part,
-        (part, str(snapshot.path_of(tmp_path / "ck", 5))),
-        str(tmp_path / "ck"),
-    ]
+    part, step = on_disk[2], str(snapshot.path_of(tmp_path / "ck", 5))
+    files = [f"{part}/part-00000.bin", f"{part}/{snapshot.RECORD}"]
+    assert on_disk == [*files, part, (part, step), str(tmp_path / "ck")]
 
 
 def test_two_are_kept_and_those_of_a_run_that_was_left_go(tmp_path):
