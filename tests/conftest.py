@@ -99,6 +99,28 @@ def data():
 
 
 @pytest.fixture
+def on_disk(monkeypatch):
+    """What is flushed to the disk (a path) or gets its name (a pair of them), in turn."""
+    done, fsync = [], os.fsync
+
+    def flush(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def named(change):
+        def with_note(old, new):
+            done.append((str(old), str(new)))
+            change(old, new)
+
+        return with_note
+
+    monkeypatch.setattr(os, "fsync", flush)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, named(getattr(os, name)))
+    return done
+
+
+@pytest.fixture
 def launch(tmp_path):
     """``launch(n, *args)`` runs ``hpcmp args`` on n ranks, or alone with n=None.
 
