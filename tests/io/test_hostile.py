@@ -63,6 +63,7 @@ TOO_MUCH = {  # name -> content, options, what the message says
 WRONG = {
     "first.tsv": (b"a" * (2**20 + 1), {}, "first row has more than 1048576 bytes"),
     "columns.tsv": (b"src dst " + b" ".join(b"c%d" % k for k in range(10**5)) + b" src\n", {}, "'src' is there twice"),
+    "types.tsv": (b"src dst w:1ee-4005\n0 1 2\n", {}, "the type '1ee-4005' of column 'w' is none of"),
     "digits.graph": (b"9" * 5000 + b" 1\n", {}, "does not start with a header"),
     "digits.mtx": (b"%%MatrixMarket matrix coordinate real general\n1 1 " + b"9" * 5000, {}, "no size line"),
     "wraps.npz": (csr([0, 2**62 + 1, -(2**62), 3]), {}, "does not rise"),
