@@ -42,6 +42,12 @@ def bzipped():
     return out.getvalue()
 
 
+def misnamed():
+    out = bytearray(npz(src=np.arange(3), dst=np.arange(3)))
+    out[7], out[30] = out[7] | 8, 0xC8  # the first member's name is UTF-8, and is not
+    return bytes(out)
+
+
 WIDE = b"a b\n" * 4000 + b"a " + b"x" * 4000 + b"\n"
 GRAPHML = "<graphml>{}<graph edgedefault='directed'><node id='{}'/></graph></graphml>"
 TOO_MUCH = {  # name -> content, options, what the message says
@@ -71,6 +77,8 @@ WRONG = {
     "cube.npz": (csr([0, 1, 2, 3], [3]), {}, r"it should be \(2,\)"),
     "texts.npz": (csr([0, 1, 2, 3], format=["csr", "csc"]), {}, "one text is needed"),
     "bzip2.npz": (bzipped(), {}, "packed by the method 12"),
+    "name.npz": (misnamed(), {}, "is not an npz file, or a damaged one"),
+    "comment.tsv": (b"# \xff" + b"-" * 99 + b"\nann\tbob\n", {"names": True}, "not UTF-8"),
     "entity.graphml": (
         b'<!DOCTYPE graphml [<!ENTITY a "b">]>' + GRAPHML.format("", "&a;").encode(),
         {},
