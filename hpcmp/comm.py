@@ -16,7 +16,7 @@ import traceback
 import numpy as np
 
 from hpcmp import errors, pulse
-from hpcmp.errors import HpcmpError, LaunchError, RankLost, RemoteError
+from hpcmp.errors import HpcmpError, LaunchError, MemoryLimitError, RankLost, RemoteError
 
 MAX_COUNT = 2**31 - 1  # rows in one MPI call; the standard's int
 TAG_SPARSE = 7_001
@@ -85,7 +85,8 @@ def raise_together(comm, error):
     Raises
     ------
     HpcmpError
-        The lowest failing rank's error, on every rank, with ``agreed`` set.
+        The lowest failing rank's error, on every rank, with ``agreed`` set;
+        of a MemoryError a MemoryLimitError.
     RemoteError
         On the other ranks, when that error is not an HpcmpError.
     """
@@ -223,6 +224,8 @@ def _let_launcher_read(stream, wait_s=2.0, hop_s=0.2):
 
 
 def _describe(error):
+    if isinstance(error, MemoryError) and not isinstance(error, HpcmpError):
+        return MemoryLimitError.__name__, f"{error or 'memory is full'}; use more machines", ""
     details = "" if isinstance(error, HpcmpError) else "".join(traceback.format_exception(error))
     return type(error).__name__, str(error), details
 

@@ -5,6 +5,8 @@ indices to every access of a signed one: measured 1.5 to 2.5 times slower on
 PageRank); ids, gids and counts are int64; CSR pointers are 64 bits, unsigned.
 """
 
+import re
+
 import numpy as np
 
 LID = np.dtype(np.uint32)  # local row number
@@ -21,13 +23,16 @@ FIELD_DTYPES = tuple(
     np.dtype(name)
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64")
 )  # uint64 is left out: mixed with int64 it would turn into a float
+ONE_TYPE = re.compile(r"[<>=|]?[A-Za-z?]\w*", re.ASCII)  # numpy evaluates a text of several types, or with a shape
 
 
 def field_dtype(what):
     """Dtype of a field, or None where fields may not have it. Local."""
+    if isinstance(what, str) and not ONE_TYPE.fullmatch(what):
+        return None
     try:
         dtype = np.dtype(what)
-    except TypeError:
+    except (TypeError, ValueError):
         return None
     return dtype if dtype in FIELD_DTYPES else None
 

@@ -22,10 +22,12 @@
 # and of scripts that go on after a requeue:
 #
 #   HPCMP_MAX_RESTARTS  so many at most, then the job ends with exit code 85 (default: 100)
+#   HPCMP_MAX_HANGS     so many runs that --watchdog ended at most (default: 2)
 #   HPCMP_MAX_WALLTIME  --max-walltime of each start       (default: what the job's time limit leaves, less HPCMP_MARGIN)
 #   HPCMP_MARGIN        seconds for what comes after the run (default: 30)
 
 RESUBMIT=85    # exit code of a run that has left after a checkpoint
+HANG=86        # and of one that the watchdog has ended
 OLD_DAYS=30    # kernels of a version of hpcmp that was not run for so long are forgotten
 ASK_AGAIN_S=2  # a run that has just begun removes the stop file of the one before
 
@@ -246,11 +248,15 @@ seconds_left() {
     if [ "$left" -gt 0 ]; then echo "$left"; else echo 1; fi
 }
 
-# What this job's runs said when they left, "step 12" or "epoch 3 of seed 0", one a line; from the job's own output.
-places_left_at() {
+# What this job and its runs have said since its first start.
+own_output() {
     [ -f /proc/self/fd/2 ] || return 0 # a terminal, or nowhere
-    sed -nE "/^job $JOB, start 1:/,\$ s/.*checkpointed after (step [0-9]+|epoch [0-9]+ of seed [0-9]+) in .*/\1/p" \
-        /proc/self/fd/2
+    sed -n "/^job $JOB, start 1:/,\$p" /proc/self/fd/2
+}
+
+# Where this job's runs left: "step 12" or "epoch 3 of seed 0", one a line.
+places_left_at() {
+    own_output | sed -nE "s/.*checkpointed after (step [0-9]+|epoch [0-9]+ of seed [0-9]+) in .*/\1/p"
 }
 
 # Did the last start come further than the one before? Yes where that cannot be known.
@@ -294,18 +300,21 @@ go_on() {
     fi
     start "$verb" "$@"
     if [ "$CODE" -eq 0 ] && [ -n "$own" ]; then rm -rf "$own"; fi
-    if [ "$CODE" -eq "$RESUBMIT" ]; then requeue; fi
+    case $CODE in "$RESUBMIT" | "$HANG") requeue ;; esac
     exit "$CODE"
 }
 
 requeue() {
-    local state
+    local state hangs
     state=$(of_job JobState)
+    hangs=$(own_output | grep -c 'so the job ends (--watchdog)') || true
     if [ "$state" != RUNNING ]; then # cancelled, or requeued by Slurm itself
         say "the job is $state and is not requeued"
     elif [ "$RESTARTS" -ge "${HPCMP_MAX_RESTARTS:-100}" ]; then
         say "requeued $RESTARTS times, HPCMP_MAX_RESTARTS; submit again to go on from $FOLDER"
-    elif ! came_further; then
+    elif [ "$CODE" -eq "$HANG" ] && [ "$hangs" -gt "${HPCMP_MAX_HANGS:-2}" ]; then
+        say "the watchdog has ended $hangs runs of this job, over HPCMP_MAX_HANGS; what they waited for is told above"
+    elif [ "$CODE" -eq "$RESUBMIT" ] && ! came_further; then
         say "this start came no further than the one before; the time limit may be too short for a step and its checkpoint"
     elif scontrol requeue "$JOB"; then
         exit 0

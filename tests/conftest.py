@@ -33,8 +33,9 @@ WORLD = world()
 # One rank alone has a session of its own.
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
-CASES = 4  # of a test on 3 ranks, spread over all that one rank runs
-ON_THREE = "tests/agents/test_coordination.py"  # of the sizes above one, alone: thousands of steps
+IS_LONG = bool(os.environ.get("HPCMP_LONG_TESTS"))
+CASES = 3  # of a test on 3 ranks, spread over all that one rank runs
+ON_THREE = ("tests/agents/test_coordination.py", "tests/nn/test_room.py")  # of the sizes above one, alone: long ones
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -98,6 +99,28 @@ def data():
 
 
 @pytest.fixture
+def on_disk(monkeypatch):
+    """What is flushed to the disk (a path) or gets its name (a pair of them), in turn."""
+    done, fsync = [], os.fsync
+
+    def flush(descriptor):
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def named(change):
+        def with_note(old, new):
+            done.append((str(old), str(new)))
+            change(old, new)
+
+        return with_note
+
+    monkeypatch.setattr(os, "fsync", flush)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, named(getattr(os, name)))
+    return done
+
+
+@pytest.fixture
 def launch(tmp_path):
     """``launch(n, *args)`` runs ``hpcmp args`` on n ranks, or alone with n=None.
 
@@ -141,24 +164,29 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _some_cases(items):
-    """On 3 ranks, which have several peers, up to `CASES` cases of each test; on 2 and 4 its last case alone. Local.
+    """On 3 ranks, which have several peers, up to `CASES` cases of each test; on 2 or 4 by turns its last one. Local.
 
-    One rank runs all cases. Not of Hypothesis's: what it draws depends on
-    whether this rank drew for the same test before, so all ranks must have.
+    One rank runs all cases, and HPCMP_LONG_TESTS=1 asks for 2 and 4 ranks each time. Of Hypothesis's tests all cases
+    run: what it draws depends on whether this rank drew for the same test before, so all ranks must have.
     """
-    laws, kept = {}, []
+    laws = {}
     for item in items:
-        size = item.callspec.params["comm"]
-        if size != 3 and item.nodeid.startswith(ON_THREE):
-            continue
-        if hypothesis.is_hypothesis_test(item.obj):
-            kept.append(item)
-        else:
-            laws.setdefault((item.parent.nodeid, item.originalname, size), []).append(item)
-    for (*_, size), cases in laws.items():
-        n = min(CASES if size == 3 else 1, len(cases))
-        kept += [cases[(k + 1) * len(cases) // n - 1] for k in range(n)]  # the last one always
-    chosen = {id(item) for item in kept}
+        laws.setdefault((item.parent.nodeid, item.originalname), {}).setdefault(
+            item.callspec.params["comm"], []
+        ).append(item)
+    chosen = set()
+    for number, by_size in enumerate(laws.values()):
+        for size, cases in by_size.items():
+            if size != 3 and cases[0].nodeid.startswith(ON_THREE):
+                continue
+            if size != 3 and not IS_LONG and size != (2, 4)[number % 2]:
+                continue
+            n = (
+                len(cases)
+                if hypothesis.is_hypothesis_test(cases[0].obj)
+                else min(CASES if size == 3 else 1, len(cases))
+            )
+            chosen.update(id(cases[(k + 1) * len(cases) // n - 1]) for k in range(n))  # the last one always
     return [item for item in items if id(item) in chosen]
 
 

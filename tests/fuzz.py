@@ -34,6 +34,7 @@ import numpy as np
 MEMORY = 1 << 28  # bytes that hpcmp is told are free
 HARD_MEMORY = 1 << 30  # that a worker may take
 TIME_S = 20  # of a core, for one file; the clock may run ten times as far where others use the core
+ENVIRONMENT = {"HPCMP_MAX_MEMORY": str(MEMORY), "HDF5_PLUGIN_PRELOAD": "::", "NUMBA_NUM_THREADS": "1"}
 EXTREME = (0, 1, -1, 2, 7, 127, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, -(2**63))
 WORDS = (
     b"", b"-1", b"0", b"00", b"1e400", b"-1e-400", b"nan", b"inf", b"0x10", b"1_0", b"1.5", b"\x00", b"\xc3\xa9", b"\xff\xfe",
@@ -610,7 +611,7 @@ def work(seeds, names, seed, folder, asked, answers):
                     read(name, target)
                 answer = (name, "fine", "")
             except HpcmpError as error:
-                answer = (name, "refused", str(error)) if _is_clean(error) else (name, "unclean", str(error))
+                answer = (name, "refused", str(error)) if is_clean(error) else (name, "unclean", str(error))
             except BaseException as error:
                 where = traceback.extract_tb(error.__traceback__)
                 at = next((f"{f.filename}:{f.lineno}" for f in reversed(where) if "hpcmp" in f.filename), "?")
@@ -620,7 +621,8 @@ def work(seeds, names, seed, folder, asked, answers):
     os._exit(0)
 
 
-def _is_clean(error):
+def is_clean(error):
+    """Whether what an error says is one line of some words. Local."""
     text = str(error)
     return 0 < len(text) < 1200 and "\n" not in text
 
@@ -683,7 +685,7 @@ class Worker:
 def run(n, seed, n_workers=2, formats=None, folder=None, first=0):
     """Counts by (format, outcome), and what went wrong: list of (number, name, outcome, text). Local."""
     mpi4py.rc.initialize = False
-    os.environ |= {"HPCMP_MAX_MEMORY": str(MEMORY), "HDF5_PLUGIN_PRELOAD": "::", "NUMBA_NUM_THREADS": "1"}
+    os.environ |= ENVIRONMENT
     counts, wrong = collections.Counter(), []
     with tempfile.TemporaryDirectory() as top:
         seeds = Path(top) / "seeds"

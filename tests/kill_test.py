@@ -115,7 +115,7 @@ def start(folder, argv):
 
 def kill_one(job, rng):
     """SIGKILL a random rank; whether there was one. Local."""
-    ranks = sorted(pid for pid in launching._processes(job) if "python" in launching._name(pid))
+    ranks = sorted(pid for pid in launching.processes(job) if "python" in launching.name_of(pid))
     if not ranks:
         return False
     with contextlib.suppress(ProcessLookupError):

@@ -81,7 +81,7 @@ def run(argv, cwd=None, env=None, timeout=240):
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _print_stacks(job)
+        print_stacks(job)
         kill(job)
         stdout, stderr = process.communicate()
         raise AssertionError(
@@ -99,7 +99,7 @@ def run(argv, cwd=None, env=None, timeout=240):
 def still_running(done, within=10):
     """Processes of a finished job that still live after ``within`` seconds: list of pids. Local."""
     end = time.monotonic() + within
-    while (left := _processes(done.job)) and time.monotonic() < end:
+    while (left := processes(done.job)) and time.monotonic() < end:
         time.sleep(0.1)
     return left
 
@@ -110,7 +110,8 @@ def kill(job):
         time.sleep(0.05)
 
 
-def _print_stacks(job):
+def print_stacks(job):
+    """Let every rank of a job print where it is, and end. Local."""
     # PYTHONFAULTHANDLER prints a stack at SIGABRT. The launcher is stopped meanwhile: it would end the others at the first.
     _signal(job, signal.SIGSTOP, lambda name: "python" not in name)
     _signal(job, signal.SIGABRT, lambda name: "python" in name)
@@ -120,22 +121,23 @@ def _print_stacks(job):
 
 
 def _signal(job, number, chosen=lambda name: True):
-    found = [pid for pid in _processes(job) if chosen(_name(pid))]
+    found = [pid for pid in processes(job) if chosen(name_of(pid))]
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
     return found
 
 
-def _name(pid):
+def name_of(pid):
+    """What a process runs, or nothing. Local."""
     try:
         return Path(f"/proc/{pid}/comm").read_text()
     except OSError:
         return ""
 
 
-def _processes(job):
-    """Living processes whose environment carries the mark of a job."""
+def processes(job):
+    """Living processes whose environment carries the mark of a job: list of pids. Local."""
     mark, found = f"{JOB}={job}".encode(), []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import launch as launching
 import pytest
+
+from hpcmp import watchdog
 
 SCRIPTS = launching.ROOT / "slurm"
 LEFT = "hpcmp: checkpointed after {} in ck; --resume goes on from there"
@@ -109,6 +112,14 @@ def test_a_run_that_left_is_not_requeued_for_ever(job, tmp_path, place, how, wor
     code, printed = job(*CHAIN, restarts=1, **how)
     assert code == 85 and words in printed
     assert (tmp_path / "requeued").read_text() == "requeue 7\n"
+
+
+def test_a_run_that_the_watchdog_ended_is_requeued_a_few_times(job, tmp_path):
+    verdict = watchdog.Watchdog._verdict(SimpleNamespace(seconds=9, comm=SimpleNamespace(size=2)), [], {})
+    (tmp_path / "run").write_text(f"echo 'hpcmp: rank 0 of 2: {verdict}' >&2; exit 86")
+    assert [job(*CHAIN, restarts=restarts)[0] for restarts in range(3)] == [0, 0, 86]
+    assert "the watchdog has ended 3 runs" in (tmp_path / "out").read_text()
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n" * 2
 
 
 def test_progress_of_a_training_is_counted_seed_by_seed(job, tmp_path):

@@ -13,6 +13,7 @@ from hpcmp.errors import (
     HpcmpError,
     InputError,
     LaunchError,
+    MemoryLimitError,
     MissingExtraError,
     ProgramError,
     RemoteError,
@@ -45,6 +46,11 @@ def test_the_kind_of_an_error_survives_the_journey(comm, kind):
         c.raise_together(comm, error)
     assert type(caught.value) is kind
     assert caught.value.agreed
+
+
+def test_a_rank_without_memory_is_told_as_what_does_not_fit(comm):
+    error = MemoryError("9 GB") if comm.rank == comm.size - 1 else None
+    assert "9 GB; use more machines" in agreed_error(comm, MemoryLimitError, lambda: c.raise_together(comm, error))
 
 
 def test_an_unforeseen_error_reaches_the_others_with_its_trace(comm):

@@ -48,7 +48,7 @@ def test_a_signal_to_any_rank_ends_all_with_85_and_the_next_start_goes_on(launch
     try:
         while not list((here / "ck").glob("step-*")) and process.poll() is None:
             time.sleep(0.02)
-        ranks = [pid for pid in launching._processes(job) if "python" in launching._name(pid)]
+        ranks = [pid for pid in launching.processes(job) if "python" in launching.name_of(pid)]
         os.kill(sorted(ranks)[1], number)
         stdout, stderr = process.communicate(timeout=60)
     finally:

@@ -70,13 +70,13 @@ def kill_in_mid_run(folder, command, n_killed, rng):
         while not list((folder / "ck").glob("*[0-9]*")) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         time.sleep(rng.random() / 4)
-        ranks = [pid for pid in launching._processes(job) if "python" in launching._name(pid)]
+        ranks = [pid for pid in launching.processes(job) if "python" in launching.name_of(pid)]
         assert len(ranks) == RANKS, f"{len(ranks)} ranks, {process.poll()}"
         for pid in rng.sample(ranks, n_killed):
             os.kill(pid, signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        launching._print_stacks(job)
+        launching.print_stacks(job)
         launching.kill(job)
         raise AssertionError(f"the job hangs\n{''.join(process.communicate())[-6000:]}") from None
     finally:

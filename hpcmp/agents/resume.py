@@ -37,13 +37,22 @@ def identity(model, **asked):
 
 
 def take(run):
-    """(facts, tables) of a run between two steps. Collective."""
+    """(facts, tables) of a run between two steps. Collective.
+
+    Raises
+    ------
+    MemoryLimitError
+        A rank has no memory for them. Raised on every rank.
+    FileError
+        The trail cannot be written. Raised on every rank.
+    """
     found, post = run.found, run.post
     facts = {"longest": max(run.comm.allgather(post.longest))}
     mine = slice(None if run.comm.rank == 0 else 0)
-    steps = {name: np.array([row[name] for row in found.counts], np.int64)[mine] for name in COUNTS}
-    steps |= {f"value/{name}": np.array(values)[mine] for name, values in found.measures.items()}
-    tables = {AGENTS: _agents(run.model, post.numbers), MESSAGES: post.on_their_way(), STEPS: steps}
+    with together(run.comm):
+        steps = {name: np.array([row[name] for row in found.counts], np.int64)[mine] for name in COUNTS}
+        steps |= {f"value/{name}": np.array(values)[mine] for name, values in found.measures.items()}
+        tables = {AGENTS: _agents(run.model, post.numbers), MESSAGES: post.on_their_way(), STEPS: steps}
     if run.recorder:
         facts["trail"], tables[DIGESTS], tables[TIMING] = run.recorder.so_far(post)
     for columns in tables.values():

@@ -141,7 +141,9 @@ def _trail(path, asked):
 
 
 def _training(path, asked):
-    files = sorted([*Path(path).glob("checkpoint-*.h5"), *Path(path).glob("history.h5")])
+    from hpcmp.io.checkpoint import files_in
+
+    files = files_in(path)
     for file in files:
         _hdf5(file, asked)
     return {"files": len(files)}
@@ -206,7 +208,9 @@ def _is_trail(path):
 
 
 def _is_training(path):
-    return any(path.glob("checkpoint-*.h5")) or (path / "history.h5").is_file()
+    from hpcmp.io.checkpoint import files_in
+
+    return bool(files_in(path))
 
 
 def _has_snapshots(path):

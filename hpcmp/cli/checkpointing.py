@@ -51,14 +51,12 @@ def prepare_to_survive(comm, args):
 
     Raises
     ------
-    LaunchError, ProgramError
+    LaunchError
     """
     from hpcmp.comm import may_lose_ranks
     from hpcmp.engine.partners import Partners
-    from hpcmp.errors import LaunchError, ProgramError
+    from hpcmp.errors import LaunchError
 
-    if getattr(args, "checkpoint", None) is None and getattr(args, "output", None) is None:
-        raise ProgramError("--survive goes on from a checkpoint; say where they are written")
     if not hasattr(args, "partners"):  # not on the ranks that are left
         args.partners = Partners()
     if comm.size > 1 and not may_lose_ranks(comm):
@@ -93,8 +91,15 @@ def leave_without_the_dead(comm, code):
     os._exit(code)
 
 
-def checkpoints_of(args):
-    """What the options of `add_checkpoints` ask for: Checkpoints or None. Local.
+def checkpoints_of(args, folder, every=DEFAULT_EVERY, wanted="--checkpoint DIR"):
+    """What the options ask for: Checkpoints, or None without a folder. Local.
+
+    Parameters
+    ----------
+    every : str or None
+        What holds where ``args.checkpoint_every`` says nothing.
+    wanted : str
+        How the folder is named.
 
     Raises
     ------
@@ -104,14 +109,14 @@ def checkpoints_of(args):
     from hpcmp.engine.checkpoints import Checkpoints
     from hpcmp.errors import ProgramError
 
-    if args.checkpoint is None:
+    if folder is None:
         for name in ("checkpoint_every", "max_walltime", "resume", "changed_code", "survive"):
             if getattr(args, name):
-                raise ProgramError(f"--{name.replace('_', '-')} needs --checkpoint DIR, the folder of the checkpoints")
+                raise ProgramError(f"--{name.replace('_', '-')} needs {wanted}, the folder of the checkpoints")
         return None
     return Checkpoints(
-        args.checkpoint,
-        args.checkpoint_every or DEFAULT_EVERY,
+        folder,
+        args.checkpoint_every or every,
         on_signal=args.checkpoint_on_signal,
         max_walltime=args.max_walltime,
         resume=args.resume,

@@ -59,7 +59,7 @@ def run(comm, args):
     from hpcmp.engine.checkpoints import listening
 
     with together(comm):
-        checkpoints = checkpoints_of(args)
+        checkpoints = checkpoints_of(args, args.checkpoint)
     with listening(checkpoints):
         _run(comm, args, checkpoints)
 

@@ -37,25 +37,12 @@ def add_arguments(parser):
 
 def run(comm, args):
     """Open, train, write. Collective."""
+    from hpcmp.cli.checkpointing import checkpoints_of
     from hpcmp.comm import together
-    from hpcmp.engine.checkpoints import Checkpoints, listening
-    from hpcmp.errors import ProgramError
+    from hpcmp.engine.checkpoints import listening
 
-    checkpoints = None
     with together(comm):
-        for name in ("resume", "max_walltime", "checkpoint_every"):
-            if getattr(args, name) and args.output is None:
-                raise ProgramError(f"--{name.replace('_', '-')} is for a training in a folder; name it with -o RUN")
-        if args.output is not None:
-            checkpoints = Checkpoints(
-                args.output,
-                args.checkpoint_every,
-                on_signal=args.checkpoint_on_signal,
-                max_walltime=args.max_walltime,
-                resume=args.resume,
-                force=args.force,
-                changed_code=args.changed_code,
-            )
+        checkpoints = checkpoints_of(args, args.output, every=None, wanted="-o RUN")
     with listening(checkpoints):
         _train(comm, args, checkpoints)
 

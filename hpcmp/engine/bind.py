@@ -99,10 +99,10 @@ _OWN: dict = {}  # users' functions that numba was told of, by fingerprint and p
 
 
 def own(function):
-    """A user's function as kernels may call it, and what it calls; or its equal of an earlier run. Local.
+    """A user's function as kernels call it, or its equal of an earlier run. Local.
 
-    numba keeps for ever what it was told of. A program whose functions are made anew for each run would leave some 10 kB
-    a run; one that is equal in all that it depends on, and of the same place, is taken for it.
+    So with what it calls. numba keeps for ever what it was told of. A program whose functions are made anew for each run
+    would leave some 10 kB a run; one that is equal in all that it depends on, and of the same place, is taken for it.
     """
     key, code = fingerprint(function), function.__code__
     place = (key, function.__qualname__, code.co_filename, code.co_firstlineno)

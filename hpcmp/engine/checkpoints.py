@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcmp.comm import raise_together
-from hpcmp.errors import FileError, ProgramError, Suspended
-from hpcmp.io import snapshot
+from hpcmp.comm import raise_together, together
+from hpcmp.errors import FileError, MemoryLimitError, ProgramError, Suspended
+from hpcmp.io import room, snapshot
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 STOP_FILE = "stop"  # in the folder of checkpoints: as a signal, for launchers that pass none on
@@ -154,7 +154,7 @@ class Wishes:
     """What this rank wishes at the end of a step, by its clock, signals and files. Local."""
 
     def __init__(self, comm, asked):
-        self.comm, self.asked, self.is_first = comm, asked, comm.rank == 0
+        self.asked, self.is_first = asked, comm.rank == 0
         self.every, self.every_s = asked.interval
         self.ends_at = None
         if asked.max_walltime is not None:
@@ -170,7 +170,7 @@ class Wishes:
         writes = self.every is not None and step % self.every == 0
         if self.is_first and self.every_s is not None:
             writes = now - self.last_at >= self.every_s
-        return int(writes and (self.is_first or self.every is not None)), int(self._leaves(now))
+        return int(writes), int(self._leaves(now))
 
     def _leaves(self, now):
         if heard.number is not None:
@@ -308,8 +308,9 @@ class Keeper:
         sums : dict
             Of `of_step`.
         take : callable () -> (facts, tables)
-            The state of the run; arrays that can be written are copied. What
-            it raises ends the run. Collective.
+            The state of the run; arrays that can be written are copied, or the
+            run waits. Without memory for it, all ranks raise MemoryLimitError;
+            what else it raises ends the run. Collective.
         is_last : bool
             The run ends now, and need not leave.
 
@@ -330,45 +331,58 @@ class Keeper:
             self._begin(step, take)
 
     def _begin(self, step, take, must=False):
-        start = time.perf_counter()
-        facts, tables = take()
-        if not must:  # the run goes on and changes them
-            tables = {t: {name: _kept(a) for name, a in columns.items()} for t, columns in tables.items()}
-        n_bytes = sum(a.nbytes for columns in tables.values() for a in columns.values())
-        facts = {"identity": self.identity, **facts}
-        if self.asked.partners and not must:
-            self.asked.partners.keep(self.comm, step, facts, tables)
-        try:
-            self.writer.begin(step, facts, tables)
-        except FileError as error:
-            if must:
-                raise
-            self._complain(step, error)
-            return
+        """Begin to write the state; wait for it where it must be written, or could not be copied."""
+        start = self._begun_at = time.perf_counter()
+        n_bytes, waits = 0, must
+        with self._told(step, must, MemoryLimitError):
+            facts, tables = take()
+            facts = {"identity": self.identity, **facts}
+            n_bytes = sum(a.nbytes for a in _arrays(tables))
+            if not must:  # the run goes on and changes them
+                copies = self._copies(step, tables)
+                tables, waits = copies or tables, copies is None
+            if self.asked.partners and not waits:
+                self.asked.partners.keep(self.comm, step, facts, tables)
+            with self._told(step, must, FileError):
+                self.writer.begin(step, facts, tables)
         stall_s = time.perf_counter() - start
         self.stall_s += stall_s
-        self._begun_at = time.perf_counter()
         self.wishes.written(stall_s + (n_bytes / SLOW_BYTES_PER_S if not self.writer.n_written else 0))
+        if waits and self.writer.step is not None:
+            self._commit(must)
+
+    def _copies(self, step, tables):
+        """Tables that the run does not change; None without memory for them, on all ranks. Collective."""
+        try:
+            needed = sum(a.nbytes for a in _arrays(tables) if a.flags.writeable)
+            room.refuse_what_cannot_fit(self.comm, "a copy of the state takes", needed)
+            with together(self.comm):
+                return {table: {name: _kept(a) for name, a in columns.items()} for table, columns in tables.items()}
+        except MemoryLimitError as error:
+            self.say(f"the run waits for the checkpoint of step {step} to be written: {error}")
+            return None
 
     def _commit(self, must=False):
         start, step = time.perf_counter(), self.writer.step
-        try:
+        with self._told(step, must, FileError):
             self.writer.commit()
-        except FileError as error:
-            if must:
-                raise
-            self._complain(step, error)
         self.stall_s += time.perf_counter() - start
         self.wishes.cost_s = max(self.wishes.cost_s, time.perf_counter() - self._begun_at)
 
-    def _complain(self, step, error):
-        self.say(f"no checkpoint of step {step}: {error}; the run goes on, with the one before")
+    @contextlib.contextmanager
+    def _told(self, step, must, kind):
+        """Tell of an error of all ranks, and go on unless the checkpoint must be written."""
+        try:
+            yield
+        except kind as error:
+            if must:
+                raise
+            self.say(f"no checkpoint of step {step}: {error}; the run goes on, with the one before")
 
     def _leave(self, step, take):
         if self.writer.step is not None:
             self._commit()
         self._begin(step, take, must=True)
-        self._commit(must=True)
         error = Suspended(f"checkpointed after step {step} in {self.asked.folder}; --resume goes on from there")
         raise_together(self.comm, error)
 
@@ -389,6 +403,10 @@ class Keeper:
         self.writer.close()
         if self.listens:
             heard.forget()
+
+
+def _arrays(tables):
+    return [a for columns in tables.values() for a in columns.values()]
 
 
 def _kept(a):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcmp.comm import together
 from hpcmp.io.snapshot import Loaded
 
 KEPT = 2  # checkpoints; a rank may die while the newest travels
@@ -40,6 +41,11 @@ class Partners:
         ----------
         step, facts, tables
             As for `snapshot.Writer.begin`.
+
+        Raises
+        ------
+        MemoryLimitError
+            A rank has no memory for it. Raised on every rank.
         """
         mine = facts, tables
         self.copies = self.copies[-(KEPT - 1) :]
@@ -93,8 +99,9 @@ def _swapped(comm, mine):
     head = facts, [(t, name, a.dtype, a.shape) for t, name, a in columns]
     facts, heads = comm.sendrecv(head, to, TAG, source=source, recvtag=TAG)
     theirs = {t: {} for t, *_ in heads}
-    for t, name, dtype, shape in heads:
-        theirs[t][name] = np.empty(shape, dtype)
+    with together(comm):
+        for t, name, dtype, shape in heads:
+            theirs[t][name] = np.empty(shape, dtype)
     came = [theirs[t][name] for t, name, *_ in heads]
     requests = [comm.Irecv([piece, MPI.BYTE], source, TAG) for a in came for piece in _pieces(a)]
     requests += [comm.Isend([piece, MPI.BYTE], to, TAG) for *_, a in columns for piece in _pieces(a)]

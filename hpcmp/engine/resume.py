@@ -17,16 +17,23 @@ CHOICES = ("way", "_n_unfollowed", "_n_before")  # of a frontier, that tell how 
 
 
 def take(loop):
-    """(facts, tables) of a loop between two steps. Collective."""
+    """(facts, tables) of a loop between two steps. Collective.
+
+    Raises
+    ------
+    MemoryLimitError
+        A rank has no memory for them. Raised on every rank.
+    """
     frontier, buckets, n = loop.frontier, loop.buckets, loop.graph.n_owned
     rows = {"order": loop.graph.order} | {f"state/{name}": a for name, a in loop.bound.state.items()}
     facts = {"values": loop.values, "frontier": {name: getattr(frontier, name) for name in CHOICES}}
-    if loop.program.only_changed:
-        rows["changed"] = np.zeros(n, np.bool_)
-        for piece in frontier.found:
-            rows["changed"][piece] = True
-    if buckets is not None:
-        rows["waiting"], facts["limit"] = buckets.bin_of != NOWHERE, float(buckets.limit)
+    with together(loop.comm):
+        if loop.program.only_changed:
+            rows["changed"] = np.zeros(n, np.bool_)
+            for piece in frontier.found:
+                rows["changed"][piece] = True
+        if buckets is not None:
+            rows["waiting"], facts["limit"] = buckets.bin_of != NOWHERE, float(buckets.limit)
     steps = loop.history.steps_table(loop.comm, with_digest=True)
     if loop.comm.rank > 0:
         steps = {name: column[:0] for name, column in steps.items()}

@@ -1,5 +1,11 @@
 """Files of training: checkpoints, and the history of all epochs.
 
+    FOLDER/checkpoint-SEED.h5           of each seed
+    FOLDER/checkpoint-SEED.before.h5    the one before it, taken where the newest is damaged
+    FOLDER/history.h5                   one row an epoch and seed
+
+In a checkpoint:
+
     weights/NAME          a parameter              best/NAME   the same in the best epoch
     optimizer/KIND/NAME   what the optimiser keeps of a parameter
     places/NAME           of rows of vertices and relations: order of the id * relations + relation, ascending
@@ -14,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +31,7 @@ from hpcmp.io.parallel import write_file
 from hpcmp.io.provenance import provenance
 from hpcmp.io.whole_file import stream_of, write_errors
 
+HISTORY = "history.h5"
 WEIGHTS, BEST, OPTIMIZER, PLACES, EPOCHS = "weights", "best", "optimizer", "places", "history"
 ROW = "row"
 COUNTS = (
@@ -35,6 +43,27 @@ COUNTS = (
     "n_vertices",
 )  # attributes of a checkpoint; those of both kinds:
 TEXTS = ("graph_digest", "digest", "mpi_library")
+
+
+def path_of(folder, seed):
+    """Where the checkpoint of a seed lies. Local."""
+    return Path(folder) / f"checkpoint-{seed}.h5"
+
+
+def before(path):
+    """Where the checkpoint before a checkpoint lies. Local."""
+    return path.with_suffix(".before.h5")
+
+
+def seeds_in(folder):
+    """Seeds of which a folder holds a checkpoint, ascending: list of int. Local."""
+    names = (path.name.removeprefix("checkpoint-").removesuffix(".h5") for path in files_in(folder))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def files_in(folder):
+    """Files of a training in a folder: list of Path. Local."""
+    return sorted([*Path(folder).glob("checkpoint-*.h5"), *Path(folder).glob(HISTORY)])
 
 
 def write_checkpoint(comm, path, attrs, arrays, columns, sources=()):
@@ -73,8 +102,8 @@ def write_history(comm, path, attrs, columns, sources=()):
     )
 
 
-def keep_one_before(comm, path, before):
-    """Let a file have another name too, whatever had it. Collective.
+def keep_one_before(comm, path):
+    """Let a checkpoint be the one `before` too, whatever was that. Collective.
 
     It stays under its own name until another takes that.
 
@@ -87,12 +116,12 @@ def keep_one_before(comm, path, before):
     def keep():
         if not path.exists():
             return
-        with write_errors(before):
-            before.unlink(missing_ok=True)
+        with write_errors(other := before(path)):
+            other.unlink(missing_ok=True)
             try:
-                os.link(path, before)
+                os.link(path, other)
             except OSError:  # a file system without links
-                with stream_of(before) as out, open(path, "rb") as file:
+                with stream_of(other) as out, open(path, "rb") as file:
                     shutil.copyfileobj(file, out)
 
     on_rank_0(comm, keep)

@@ -105,12 +105,14 @@ def is_ours(path):
 
 
 def check_is_file(path):
-    """Refuse what is missing, a folder, or unreadable. Local."""
+    """Refuse what is missing, no regular file, or unreadable. Local."""
     path = Path(path)
     if not path.exists():
         raise FileError(f"{path} does not exist")
     if path.is_dir():
         raise FileError(f"{path} is a folder; a file is needed")
+    if not path.is_file():  # a pipe would let us wait for ever
+        raise FileError(f"{path} is not a regular file; save the stream to a file first")
     if not os.access(path, os.R_OK):
         raise FileError(f"{path} cannot be read: permission denied")
 

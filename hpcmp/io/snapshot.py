@@ -9,6 +9,7 @@ say themselves which they are, so that any number of ranks can read them. Parts
 are written by a thread and without MPI, so that a run goes on meanwhile.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -24,9 +25,9 @@ import numpy as np
 
 from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, on_rank_0, raise_together
-from hpcmp.errors import FileError, FormatError, MemoryLimitError
+from hpcmp.errors import FileError, FormatError
 from hpcmp.io.free import refuse_more_than_is_free
-from hpcmp.io.whole_file import flush_folder, new_part_folder, usable_folder, write_error, write_errors
+from hpcmp.io.whole_file import flush_folder, new_part_folder, parts_of, usable_folder, write_error, write_errors
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -34,6 +35,7 @@ NAME = re.compile(r"step-(\d{12})\Z")
 PLAIN = re.compile(r"([<|])([iufcbS])([1-9]\d{0,5})\Z")  # dtypes of columns
 BLOCK_BYTES = 1 << 22  # of one CRC
 KEPT = 2  # checkpoints
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # not through a link; a pipe is empty and does not let us wait
 MAX_RECORD_BYTES = 1 << 28
 MAX_WIDTH = 1 << 24  # values of a row
 
@@ -133,7 +135,7 @@ class Writer:
         try:
             with pulse.slow():
                 crc = self._written.result()
-        except OSError as caught:
+        except (OSError, MemoryError) as caught:
             error = write_error(path_of(self.folder, step), caught)
         rows = {name: _n_rows(columns) for name, columns in self._tables.items()}
         try:
@@ -195,7 +197,7 @@ def _prepare(folder):
 
 
 def _remove_unfinished(folder):
-    for path in folder.glob(".step-*"):
+    for path in parts_of(folder, "step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -284,17 +286,23 @@ class Snapshot:
         }
 
     def _read_part(self, rank, table, lo, hi):
-        path, part = self.path / _part_name(rank), self.parts[rank]
-        found, at = {}, 0
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            for name_of_table, columns in self.tables.items():
-                n = part["rows"][name_of_table]
-                for name, (dtype, shape) in columns.items():
-                    if name_of_table == table:
-                        crc = part["crc"][table][name]
-                        found[name] = _read_column(file, at, dtype, shape, n, lo, hi, crc, f"{path}: {table}/{name}")
-                    at += n * _row_bytes(dtype, shape)
-        return found
+        with self._part(rank) as (file, columns):
+            return {c.name: c.read(file, lo, hi) for c in columns if c.table == table}
+
+    @contextlib.contextmanager
+    def _part(self, rank):
+        """The file of a rank, and its columns."""
+        path, part, columns, at = self.path / _part_name(rank), self.parts[rank], [], 0
+        for table, kinds in self.tables.items():
+            n = part["rows"][table]
+            for name, (dtype, shape) in kinds.items():
+                columns.append(_Column(path, table, name, at, n, dtype, shape, part["crc"][table][name]))
+                at += n * _row_bytes(dtype, shape)
+        try:
+            with open(os.open(path, READ), "rb") as file:
+                yield file, columns
+        except OSError as error:
+            raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
 
     def check(self):
         """Read all rows, block by block. Local.
@@ -304,27 +312,45 @@ class Snapshot:
         FileError, FormatError
             As of `read`.
         """
-        for table in self.tables:
-            for lo in range(0, self.n_rows(table), BLOCK_BYTES):
-                self.read(table, lo, min(lo + BLOCK_BYTES, self.n_rows(table)))
+        for rank in range(len(self.parts)):
+            with self._part(rank) as (file, columns):
+                for c in columns:
+                    once = _rows_of_block(c.dtype, c.shape)
+                    for lo in range(0, c.n, once):
+                        c.read(file, lo, min(lo + once, c.n))
 
 
-def _read_column(file, start, dtype, shape, n, lo, hi, crc, what):
-    """Rows [lo, hi) of a column of n, by the blocks that hold them."""
-    once, row_bytes = _rows_of_block(dtype, shape), _row_bytes(dtype, shape)
-    first, last = lo // once * once, min(-(-hi // once) * once, n)
-    refuse_more_than_is_free((last - first) * row_bytes, what)
-    rows = np.empty((last - first, *shape), dtype)
-    view = memoryview(rows.reshape(-1).view(np.uint8))
-    file.seek(start + first * row_bytes)
-    for at in range(first, last, once):
-        block = view[(at - first) * row_bytes : (min(at + once, last) - first) * row_bytes]
-        if file.readinto(block) != len(block):
-            raise FormatError(f"{what} ends before its last row; the checkpoint is truncated")
-        pulse.beat()
-        if zlib.crc32(block) != crc[at // once]:
-            raise FormatError(f"{what}, rows {at} to {min(at + once, n) - 1} are not what was written; it is damaged")
-    return rows[lo - first : hi - first]
+@dataclass(frozen=True)
+class _Column:
+    """A column in the file of a rank."""
+
+    path: Path
+    table: str
+    name: str
+    start: int  # byte
+    n: int  # rows
+    dtype: np.dtype
+    shape: tuple  # of a row
+    crc: list
+
+    def read(self, file, lo, hi):
+        """Rows [lo, hi), by the blocks that hold them. Local."""
+        once, row_bytes = _rows_of_block(self.dtype, self.shape), _row_bytes(self.dtype, self.shape)
+        first, last = lo // once * once, min(-(-hi // once) * once, self.n)
+        what = f"{self.path}: {self.table}/{self.name}"
+        refuse_more_than_is_free((last - first) * row_bytes, what)
+        rows = np.empty((last - first, *self.shape), self.dtype)
+        view = memoryview(rows.reshape(-1).view(np.uint8))
+        file.seek(self.start + first * row_bytes)
+        for at in range(first, last, once):
+            end = min(at + once, last)
+            block = view[(at - first) * row_bytes : (end - first) * row_bytes]
+            if file.readinto(block) != len(block):
+                raise FormatError(f"{what} ends before its last row; the checkpoint is truncated")
+            pulse.beat()
+            if zlib.crc32(block) != self.crc[at // once]:
+                raise FormatError(f"{what}, rows {at} to {end - 1} are not what was written; it is damaged")
+        return rows[lo - first : hi - first]
 
 
 def open_snapshot(path):
@@ -354,7 +380,7 @@ def open_snapshot(path):
 
 def _read_record(path):
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(os.open(path, READ), "rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_RECORD_BYTES:
                 raise FormatError(f"{path} has over {MAX_RECORD_BYTES} bytes; no record of a checkpoint has")
             text = file.read()
@@ -427,6 +453,9 @@ def load_newest(comm, folder, say):
     ------
     FileError
         The folder cannot be read. Raised on every rank.
+    MemoryLimitError
+        There is no room for its rows: an older one has as many. Raised on
+        every rank.
     """
     for step in reversed(on_rank_0(comm, lambda: steps_in(folder))):
         found, error = None, None
@@ -438,10 +467,8 @@ def load_newest(comm, folder, say):
             for table in snapshot.tables:
                 bounds = block_bounds(snapshot.n_rows(table), comm.size).tolist()
                 found[table] = snapshot.read(table, bounds[comm.rank], bounds[comm.rank + 1])
-        except (FileError, FormatError, MemoryLimitError) as caught:
+        except (FileError, FormatError, MemoryError) as caught:
             error = caught
-        except OSError as caught:
-            error = FileError(f"{path_of(folder, step)} cannot be read: {caught.strerror or caught}")
         try:
             raise_together(comm, error)
         except (FileError, FormatError) as agreed:

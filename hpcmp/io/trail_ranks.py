@@ -15,6 +15,7 @@ import numpy as np
 from hpcmp.comm import gather_rows, together
 from hpcmp.io import trail
 from hpcmp.io.trail_segment import SegmentWriter
+from hpcmp.io.whole_file import write_errors
 
 ROWS = 1 << 21  # messages of all ranks between two heads
 SECONDS = 30  # or so long, where the ranks tell each other
@@ -179,13 +180,16 @@ class TrailWriter:
             return
         pending, self._pending = self._pending, None
         writer, self._writer = self._writer, None  # of a trail that lacks records the head says no more
-        with together(self.comm):
+        with together(self.comm), self._write_errors():
             segment = pending.result()
         self._writer = writer
         self._segments += self.comm.allgather(segment)
-        with together(self.comm):
+        with together(self.comm), self._write_errors():
             if self.comm.rank == 0:
                 trail.write_head(self.folder, self._head(self._n_pending, sums, counts))
+
+    def _write_errors(self):
+        return write_errors(self.folder, (OSError, MemoryError))  # both leave a trail without some records
 
     def _head(self, n, sums, counts):
         """The head of n closed steps."""

@@ -55,11 +55,6 @@ def save(training, path, config, rows_digest, code=""):
     files.write_checkpoint(graph.comm, path, attrs, arrays, training.history.columns(), graph.sources)
 
 
-def before(path):
-    """Where the checkpoint before a checkpoint lies. Local."""
-    return path.with_suffix(".before.h5")
-
-
 def read(comm, path, note=None):
     """The checkpoint of a path, or if it is damaged the one before it. Collective.
 
@@ -82,12 +77,12 @@ def read(comm, path, note=None):
         return path, files.read_checkpoint(comm, path)
     except (FileError, FormatError) as error:
         try:
-            found = files.read_checkpoint(comm, before(path))
+            found = files.read_checkpoint(comm, files.before(path))
         except (FileError, FormatError):
             raise error from None
         if note and comm.rank == 0:
-            note(f"note: {error}; going on from {before(path)}")
-        return before(path), found
+            note(f"note: {error}; going on from {files.before(path)}")
+        return files.before(path), found
 
 
 def restore(training, path, config, rows_digest, code=None, note=None):

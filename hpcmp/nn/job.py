@@ -1,9 +1,4 @@
-"""A training as a command runs it: several seeds, checkpoints, and a history, in one folder.
-
-FOLDER/checkpoint-SEED.h5           of each seed
-FOLDER/checkpoint-SEED.before.h5    the one before it, taken where the newest is damaged
-FOLDER/history.h5                   one row an epoch and seed
-"""
+"""A training as a command runs it: several seeds, checkpoints, and a history, in one folder."""
 
 import hashlib
 import time
@@ -24,8 +19,6 @@ from hpcmp.nn.optim import SGD, Adam
 from hpcmp.nn.schedules import Cosine, Plateau, StepDecay
 from hpcmp.nn.tasks import BALANCED, Vertices
 from hpcmp.nn.training import Training, run_epochs
-
-HISTORY = "history.h5"
 
 
 @dataclass
@@ -133,7 +126,7 @@ def train(
             model = new_model(data)
             code = models.code_of(make.made, model) if hasattr(make, "made") else ""
         training = begin(data, model, seed)
-        path, is_newest = None if folder is None else checkpoint_path(folder, seed), True
+        path, is_newest = None if folder is None else files.path_of(folder, seed), True
         if resumes and comm.bcast(path.is_file() if comm.rank == 0 else None):
             known = None if checkpoints.changed_code else code
             is_newest = checkpoint.restore(training, path, config, rows_digest, known, progress)
@@ -144,7 +137,7 @@ def train(
         if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
             _clear(comm, folder)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest)
+        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest, progress)
         run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -171,8 +164,8 @@ def _load(graph, config, threads):
 class _Keeper:
     """Writes checkpoint and history of a training when it is time, and lets it leave."""
 
-    def __init__(self, graph, training, trained, asked, config, digests, is_newest):
-        self.graph, self.training, self.trained = graph, training, trained
+    def __init__(self, graph, training, trained, asked, config, digests, is_newest, say):
+        self.graph, self.training, self.trained, self.say = graph, training, trained, say
         self.folder, self.wishes = None, None
         if asked is not None:
             self.folder = asked.folder
@@ -186,21 +179,28 @@ class _Keeper:
             return
         comm, n_epochs = self.graph.comm, self.training.n_epochs
         writes, leaves = comm.allreduce(np.array(self.wishes.of_step(n_epochs)))
+        leaves = leaves and not self.training.is_over(self.config.train.epochs)
+        where = f"epoch {n_epochs} of seed {self.training.seed}"
         if writes or leaves:
             start = time.perf_counter()
-            self.save()
+            try:
+                self.save()
+            except FileError as error:
+                if leaves:
+                    raise
+                if self.say and comm.rank == 0:
+                    self.say(f"no checkpoint of {where}: {error}; the training goes on, with the one before")
             self.wishes.written(time.perf_counter() - start)
-        if leaves and not self.training.is_over(self.config.train.epochs):
-            where = f"epoch {n_epochs} of seed {self.training.seed}"
+        if leaves:
             raise_together(comm, Suspended(f"checkpointed after {where} in {self.folder}; --resume goes on from there"))
 
     def save(self):
         """Write both files, unless they are as they should be."""
         if self.folder is None or self.saved == self.training.n_epochs:
             return
-        start, path = time.perf_counter(), checkpoint_path(self.folder, self.training.seed)
+        start, path = time.perf_counter(), files.path_of(self.folder, self.training.seed)
         if self.keeps_one_before:  # unless the newest is damaged: then the one before stays
-            files.keep_one_before(self.graph.comm, path, checkpoint.before(path))
+            files.keep_one_before(self.graph.comm, path)
         checkpoint.save(self.training, path, self.config, *self.digests)
         self.keeps_one_before = True
         write_history(self.graph, self.trained, self.folder)
@@ -215,7 +215,7 @@ def write_history(graph, trained, folder):
         "graph_digest": graph.digest or "",
         "mpi_library": checkpoint.mpi_library(),
     }
-    files.write_history(graph.comm, Path(folder) / HISTORY, attrs, trained.columns(), graph.sources)
+    files.write_history(graph.comm, Path(folder) / files.HISTORY, attrs, trained.columns(), graph.sources)
 
 
 def _ended(history):
@@ -262,11 +262,6 @@ def task_of(settings):
     return Vertices(settings.loss, metrics, BALANCED if weights == (BALANCED,) else weights)
 
 
-def checkpoint_path(folder, seed):
-    """Where the checkpoint of a seed lies. Local."""
-    return Path(folder) / f"checkpoint-{seed}.h5"
-
-
 def prepare(comm, folder, *, resume=False, force=False):
     """Make a folder for a training, or refuse one that must not be used. Collective.
 
@@ -292,18 +287,14 @@ def _on_rank_0(comm, folder, change):
 def _clear(comm, folder):
     """Remove the files of a training. Collective."""
     if folder is not None:
-        _on_rank_0(comm, folder, lambda: [path.unlink() for path in _files_in(Path(folder))])
-
-
-def _files_in(folder):
-    return [*folder.glob("checkpoint-*.h5"), *folder.glob(HISTORY)]
+        _on_rank_0(comm, folder, lambda: [path.unlink() for path in files.files_in(folder)])
 
 
 def _prepare(folder, resume, force):
     usable_folder(folder, "checkpoints and history")
-    found = _files_in(folder)
+    found = files.files_in(folder)
     whole = {path for path in found if is_ours(path)}
-    alien = [path for path in found if path.stat().st_size and not {path, checkpoint.before(path)} & whole]
+    alien = [path for path in found if path.stat().st_size and not {path, files.before(path)} & whole]
     if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
@@ -326,9 +317,9 @@ def find_checkpoint(run, seed=None):
         if not run.exists():
             raise FileError(f"{run} does not exist; hpcmp train -o {run} makes it")
         return run
-    have = sorted(int(p.stem.partition("-")[2]) for p in run.glob("checkpoint-*.h5") if p.stem[11:].isdigit())
+    have = files.seeds_in(run)
     if not have:
         raise FileError(f"{run} holds no checkpoint; hpcmp train -o {run} writes them")
     if seed is not None and seed not in have:
         raise FileError(f"{run} has no checkpoint of seed {seed} (it has: {', '.join(map(str, have))})")
-    return checkpoint_path(run, have[0] if seed is None else seed)
+    return files.path_of(run, have[0] if seed is None else seed)

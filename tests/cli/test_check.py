@@ -90,6 +90,11 @@ def test_whatever_ends_the_process_is_told_of_the_file(files, monkeypatch, progr
     assert re.search(ENDS[program], found["says"]), found
 
 
+def test_the_process_loads_no_plugins_whatever_the_user_has_set(monkeypatch):
+    monkeypatch.setenv("HDF5_PLUGIN_PRELOAD", "/somewhere")
+    assert check._environment(1)["HDF5_PLUGIN_PRELOAD"] == "::"
+
+
 def test_a_process_that_waits_for_ever_is_ended(files, monkeypatch):
     monkeypatch.setattr(check, "START_S", 0.2)
     monkeypatch.setattr(check, "_program", lambda: "import time; time.sleep(100)")

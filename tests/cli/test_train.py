@@ -14,8 +14,10 @@ import learning
 import numpy as np
 import pytest
 
-from hpcmp import analysis
+from hpcmp import analysis, cli
 from hpcmp.cli import learning as command
+from hpcmp.cli import train as cli_train
+from hpcmp.comm import world
 from hpcmp.errors import FormatError, ProgramError
 
 RANKS = (1, 3)
@@ -411,6 +413,13 @@ def test_a_mistake_is_told_once_on_all_ranks(refused, name):
     assert not any(outcome["stderr"][1:])
 
 
+@pytest.mark.parametrize("option", ["--resume", "--changed-code", "--survive", "--max-walltime=5m"])
+def test_options_of_checkpoints_want_a_folder(option):
+    args = cli.make_parser().parse_args(["train", "c.toml", "g.h5", option])
+    with pytest.raises(ProgramError, match=option.partition("=")[0] + " needs -o RUN"):
+        cli_train.run(world(), args)
+
+
 def test_a_checkpoint_alone_runs_no_python_file():
     with pytest.raises(ProgramError, match=r"a\.h5 is of the model net\.py:Net, .* say so: --model net\.py:Net"):
         command.trusted("a.h5", "net.py:Net", None)
@@ -442,6 +451,36 @@ def test_weights_that_overflow_keep_the_last_good_checkpoint(files, tmp_path):
     assert found.n_epochs == 3
     assert went_on["code"] == inferred["code"] == 0, (went_on, inferred)
     assert np.isfinite(analysis.open(out)["logits"]).all()
+
+
+BLOCKING = """import pathlib
+
+from hpcmp import nn
+
+
+class Net(nn.Module):
+    def __init__(self, n_in, n_out):
+        self.only, self.n_calls = nn.GCN(n_in, n_out), 0
+
+    def __call__(self, graph, x):
+        self.n_calls += 1  # each epoch goes forward twice
+        folder = pathlib.Path(FOLDER, "checkpoint-0.before.h5")  # in the way of a file
+        if graph.comm.rank == 0 and self.n_calls == 11:
+            folder.mkdir()
+        if graph.comm.rank == 0 and self.n_calls == 17:
+            folder.rmdir()
+        return self.only(graph, x)
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_the_training_goes_on(files, tmp_path):
+    own, run = tmp_path / "own.py", tmp_path / "run"
+    own.write_text(BLOCKING.replace("FOLDER", repr(str(run))))
+    (outcome,) = jobs.outcomes_of(2, [train(files, run, "--set", f"model.kind={own}:Net")], tmp_path)
+    assert outcome["code"] == 0, outcome
+    assert outcome["stderr"][0].count("no checkpoint of epoch") == outcome["stderr"][0].count("epoch 8 of seed 0:") == 1
+    assert analysis.open(run / "checkpoint-0.h5").n_epochs == 12
+    assert analysis.open(run / "checkpoint-0.before.h5").n_epochs == 4
 
 
 def test_a_new_training_replaces_the_old_one_by_force_alone(files, tmp_path):

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import programs as p
@@ -12,7 +13,9 @@ from building import agreed_error, build
 from graphs import GRAPHS, ZOO
 
 import hpcmp
+from hpcmp.comm import together
 from hpcmp.engine import checkpoints as policy
+from hpcmp.engine.partners import Partners
 from hpcmp.errors import FileError, ProgramError, Suspended
 from hpcmp.io import snapshot
 
@@ -98,6 +101,32 @@ def test_it_leaves_before_its_time_is_over_and_when_told_by_a_file(comm, shared_
     assert not (shared_tmp / "ck" / "stop").exists()
 
 
+def test_it_leaves_while_two_steps_and_checkpoints_fit_in_its_time(comm, tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(policy, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(policy, "_process_began", lambda: 1000.0)
+    wishes = policy.Wishes(comm, hpcmp.Checkpoints(tmp_path, max_walltime=100))
+    wishes.written(5.0)  # a checkpoint takes 5 s, a step 10 s
+    for passed_s in (10, 20, 60, 69):
+        now[0], wishes._step_at = 1000.0 + passed_s, 990.0 + passed_s
+        assert wishes.of_step(1) == (0, 0)
+    now[0] = 1070.0
+    assert wishes.of_step(1) == (0, int(comm.rank == 0))
+
+
+def test_a_run_that_is_done_need_not_leave_and_an_old_file_tells_nothing(comm, shared_tmp, monkeypatch):
+    monkeypatch.setattr(policy, "LOOK_S", 0.0)
+    (shared_tmp / "ck").mkdir(exist_ok=True)
+    comm.Barrier()
+    (shared_tmp / "ck" / "stop").touch()
+    comm.Barrier()
+    graph, program = build(comm, ZOO), replace(p.AGGREGATES["sum"], steps=3)
+    assert hpcmp.run(program, graph, checkpoints=hpcmp.Checkpoints(shared_tmp / "ck")).n_steps == 3
+    leaves_after(monkeypatch, 3)
+    again = hpcmp.Checkpoints(shared_tmp / "ck", force=True)
+    assert hpcmp.run(program, graph, checkpoints=again).n_steps == 3
+
+
 def test_the_clock_says_when_to_write(comm, shared_tmp):
     graph, program = build(comm, ZOO), p.AGGREGATES["sum"]
     slow = replace(program, steps=6, until=lambda ctx: time.sleep(0.05))
@@ -131,11 +160,20 @@ def test_what_is_not_checkpointed_says_so(comm, shared_tmp, how):
     assert "checkpoint" in agreed_error(comm, ProgramError, call)
 
 
-def test_a_checkpoint_that_fails_is_told_and_the_run_goes_on(comm, shared_tmp, monkeypatch):
+def raises(error):
+    """A function that does nothing else."""
+
+    def function(*_):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_checkpoint_that_fails_is_told_and_the_run_goes_on(comm, shared_tmp, monkeypatch, error):
     graph, said = build(comm, ZOO), []
     if comm.rank == comm.size - 1:
-        write = snapshot._write_part
-        monkeypatch.setattr(snapshot, "_write_part", lambda path, tables: write(path.parent / "no" / "where", tables))
+        monkeypatch.setattr(snapshot, "_write_part", raises(error))
     program = replace(p.AGGREGATES["sum"], steps=5)
     run = hpcmp.run(program, graph, checkpoints=hpcmp.Checkpoints(shared_tmp / "ck", every=2), progress=said.append)
     assert run.digest == hpcmp.run(program, graph).digest
@@ -145,14 +183,52 @@ def test_a_checkpoint_that_fails_is_told_and_the_run_goes_on(comm, shared_tmp, m
     assert list((shared_tmp / "ck").iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["is told that there is none", "finds none"])
+def test_where_a_rank_has_no_memory_for_a_copy_all_wait_for_the_checkpoint(comm, shared_tmp, monkeypatch, what):
+    asked, said = hpcmp.Checkpoints(shared_tmp / "ck", every=2, partners=Partners()), []
+    if what == "finds none" and comm.rank == comm.size - 1:
+        monkeypatch.setattr(policy, "_kept", raises(MemoryError()))
+    elif what != "finds none" and comm.rank == 0:
+        monkeypatch.setattr(policy.room, "free_bytes", lambda: 1)
+    keeper = policy.Keeper(comm, asked, {}, said.append)
+    x = np.zeros(3)
+    for step in range(1, 5):
+        x[:] = step
+        sums = {name: comm.allreduce(n) for name, n in keeper.of_step(step).items()}
+        keeper.after_step(step, sums, lambda: ({}, {"rows": {"x": x}}))
+        assert keeper.writer.step is None
+    keeper.close()
+    assert keeper.finish()["written"] == 2 and asked.partners.copies == []
+    assert comm.rank > 0 or "the run waits for the checkpoint of step 2" in said[0]
+    found = snapshot.load_newest(comm, shared_tmp / "ck", None)
+    assert found.step == 4 and set(found.tables["rows"]["x"]) == {4}
+
+
+def test_what_fails_by_the_clock_is_tried_again_by_the_clock(comm, shared_tmp, monkeypatch):
+    said, asked = [], hpcmp.Checkpoints(shared_tmp / "ck", every="1h")
+    keeper = policy.Keeper(comm, asked, {}, said.append)
+
+    def full():
+        with together(comm):
+            if comm.rank == comm.size - 1:
+                raise MemoryError
+
+    for take in (full, lambda: ({}, {"rows": {"x": np.zeros(3)}})):
+        keeper.wishes.last_at -= 3601
+        monkeypatch.setattr(snapshot, "new_part_folder", raises(OSError(28, "No space left on device")))
+        for step in (1, 2, 3):
+            sums = {name: comm.allreduce(n) for name, n in keeper.of_step(step).items()}
+            keeper.after_step(step, sums, take)
+    keeper.close()
+    assert [text.partition(":")[0] for text in said] == ["no checkpoint of step 1"] * 2 * (comm.rank == 0)
+
+
 def test_one_that_must_be_written_and_cannot_ends_the_run_with_the_reason(comm, shared_tmp, monkeypatch):
     graph = build(comm, ZOO)
     program = replace(p.AGGREGATES["sum"], steps=10**9)
     hpcmp.run(program, graph, 4, checkpoints=hpcmp.Checkpoints(shared_tmp / "ck", every=2))
     if comm.rank == comm.size - 1:
-        monkeypatch.setattr(
-            snapshot.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-        )
+        monkeypatch.setattr(snapshot.os, "fsync", raises(OSError(28, "No space left on device")))
     asked = hpcmp.Checkpoints(shared_tmp / "ck", resume=True, max_walltime=0.001)
     error = agreed_error(comm, FileError, lambda: hpcmp.run(program, graph, checkpoints=asked))
     assert "No space left on device" in error

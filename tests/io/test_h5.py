@@ -167,6 +167,9 @@ def test_what_is_no_file_is_a_file_error(tmp_path):
         analysis.open(tmp_path / "none.h5")
     with pytest.raises(FileError, match="is a folder; a file is needed"):
         analysis.open(tmp_path, "hpcmp.result/1")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="is not a regular file"):
+        analysis.open(tmp_path / "pipe", "hpcmp.result/1")
     with pytest.raises(FileError, match="holds no trail"):  # of the formats, a trail alone is a folder
         analysis.open(tmp_path)
     path = tmp_path / "closed.h5"

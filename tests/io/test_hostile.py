@@ -42,6 +42,12 @@ def bzipped():
     return out.getvalue()
 
 
+def misnamed():
+    out = bytearray(npz(src=np.arange(3), dst=np.arange(3)))
+    out[7], out[30] = out[7] | 8, 0xC8  # the first member's name is UTF-8, and is not
+    return bytes(out)
+
+
 WIDE = b"a b\n" * 4000 + b"a " + b"x" * 4000 + b"\n"
 GRAPHML = "<graphml>{}<graph edgedefault='directed'><node id='{}'/></graph></graphml>"
 TOO_MUCH = {  # name -> content, options, what the message says
@@ -63,6 +69,7 @@ TOO_MUCH = {  # name -> content, options, what the message says
 WRONG = {
     "first.tsv": (b"a" * (2**20 + 1), {}, "first row has more than 1048576 bytes"),
     "columns.tsv": (b"src dst " + b" ".join(b"c%d" % k for k in range(10**5)) + b" src\n", {}, "'src' is there twice"),
+    "types.tsv": (b"src dst w:1ee-4005\n0 1 2\n", {}, "the type '1ee-4005' of column 'w' is none of"),
     "digits.graph": (b"9" * 5000 + b" 1\n", {}, "does not start with a header"),
     "digits.mtx": (b"%%MatrixMarket matrix coordinate real general\n1 1 " + b"9" * 5000, {}, "no size line"),
     "wraps.npz": (csr([0, 2**62 + 1, -(2**62), 3]), {}, "does not rise"),
@@ -70,6 +77,8 @@ WRONG = {
     "cube.npz": (csr([0, 1, 2, 3], [3]), {}, r"it should be \(2,\)"),
     "texts.npz": (csr([0, 1, 2, 3], format=["csr", "csc"]), {}, "one text is needed"),
     "bzip2.npz": (bzipped(), {}, "packed by the method 12"),
+    "name.npz": (misnamed(), {}, "is not an npz file, or a damaged one"),
+    "comment.tsv": (b"# \xff" + b"-" * 99 + b"\nann\tbob\n", {"names": True}, "not UTF-8"),
     "entity.graphml": (
         b'<!DOCTYPE graphml [<!ENTITY a "b">]>' + GRAPHML.format("", "&a;").encode(),
         {},

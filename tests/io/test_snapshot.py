@@ -11,6 +11,7 @@ import pytest
 from hpcmp.comm import world
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io import snapshot
+from hpcmp.io.whole_file import new_part_folder
 
 N = 1000
 FACTS = {"values": {"residual": float("inf")}, "text": "ä"}
@@ -71,7 +72,17 @@ def test_rows_are_read_across_blocks_and_parts(tmp_path, monkeypatch):
     found = snapshot.open_snapshot(snapshot.path_of(tmp_path, 1))
     for lo, hi in ((0, 0), (0, 1), (7, 9), (8, 16), (3, 500), (999, 1000), (0, N)):
         assert np.array_equal(found.read("vertices", lo, hi)["x"], np.sqrt(np.arange(lo, hi)))
+    asked = []
+    monkeypatch.setattr(snapshot, "refuse_more_than_is_free", lambda n_bytes, what: asked.append(n_bytes))
     found.check()
+    assert max(asked) == 64 and sum(asked) == N * (8 + 8 + 8 + 1) + 5 * 8, "each byte once, a block at a time"
+
+
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, on_disk):
+    write(world(), tmp_path / "ck", 5)
+    part, step = on_disk[2], str(snapshot.path_of(tmp_path / "ck", 5))
+    files = [f"{part}/part-00000.bin", f"{part}/{snapshot.RECORD}"]
+    assert on_disk == [*files, part, (part, step), str(tmp_path / "ck")]
 
 
 def test_two_are_kept_and_those_of_a_run_that_was_left_go(tmp_path):
@@ -118,7 +129,15 @@ def replace_by_folder(path):
     path.mkdir()
 
 
-@pytest.mark.parametrize("change", [cut, grow, os.unlink, replace_by_link, replace_by_folder])
+def replace_by_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = [cut, grow, os.unlink, replace_by_link, replace_by_folder, replace_by_pipe]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["part-00000.bin", snapshot.RECORD])
 def test_a_damaged_newest_is_reported_and_the_one_before_is_used(folder, name, change):
     change(snapshot.path_of(folder, 9) / name)
@@ -190,7 +209,7 @@ def test_folders_and_files_have_the_users_umask_and_no_name_that_can_be_guessed(
 
 
 def test_what_a_killed_run_left_is_removed(folder):
-    (folder / ".step-000000000011.abcdefgh").mkdir()
+    new_part_folder(snapshot.path_of(folder, 11))
     write(world(), folder, 13)
     assert sorted(path.name for path in folder.iterdir()) == ["step-000000000009", "step-000000000013"]
 

@@ -71,6 +71,12 @@ def test_a_name_as_long_as_systems_take_can_be_written(tmp_path):
     assert [len(name.encode()) for name in os.listdir(tmp_path)] == [254]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, on_disk):
+    write_stream(tmp_path / "out")
+    part = on_disk[0]
+    assert on_disk == [part, (part, str(tmp_path / "out")), str(tmp_path)]
+
+
 def test_what_fails_leaves_the_file_before_and_no_part(tmp_path):
     (tmp_path / "out").write_text("old")
     with pytest.raises(KeyError), whole_file.stream_of(tmp_path / "out") as out:

@@ -87,6 +87,11 @@ def texts(comm, rows, column, what, may_be_empty=False):
 
 
 def _text_width(rows, part, column, what, may_be_empty):
+    if part.block.data.max(initial=0) > 127:  # comments too, and where a rank has no rows: on any ranks alike
+        try:
+            str(part.block.data, "utf-8")
+        except UnicodeDecodeError as error:
+            raise LineError("text that is not UTF-8", "run: iconv -t UTF-8", part.block, error.start) from error
     if part.n_rows == 0:
         return 1
     widths = (part.end - part.start)[column :: rows.n_columns]
@@ -98,11 +103,6 @@ def _text_width(rows, part, column, what, may_be_empty):
         )
     if not may_be_empty and widths.min() == 0:
         raise LineError(f"{what} is empty", "", *r.where(rows, part, widths.argmin(), column))
-    if part.block.data.max() > 127:
-        try:
-            str(part.block.data, "utf-8")
-        except UnicodeDecodeError as error:
-            raise LineError("text that is not UTF-8", "run: iconv -t UTF-8", part.block, error.start) from error
     return int(widths.max())
 
 

@@ -58,7 +58,7 @@ def _opened(path):
     try:
         with zipfile.ZipFile(path) as file:
             yield _Arrays(name, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise FormatError(f"{name} is not an npz file, or a damaged one: {str(error)[: c.LISTED]}") from error
 
 
