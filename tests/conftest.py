@@ -209,12 +209,12 @@ def _turn(nodeid):
             return 0, long
     if not _starts_jobs(name):
         return 1, name
-    return (2, nodeid) if name == "tests/test_sessions.py" else (3, name)
+    return (2 if name == "tests/test_sessions.py" else 3), name
 
 
 @functools.cache
 def _starts_jobs(name):
-    return re.search(r"\b(launch|jobs|same_bits_job)\b", (ROOT / name).read_text()) is not None
+    return re.search(r"\b(launch|import jobs|same_bits_job)\b", (ROOT / name).read_text()) is not None
 
 
 def pytest_collection_finish(session):

@@ -16,25 +16,23 @@ WITH_MPI = (
     "tests/test_halo.py",
     "tests/test_graph.py",
     "tests/test_assemble.py",
-    "tests/test_partition.py",
     "tests/test_id_order.py",
     "tests/io/test_graph_file.py",
     "tests/io/test_result_file.py",
-    "tests/io/test_readers.py",
     "tests/engine/test_run.py",
     "tests/engine/test_reduce.py",
     "tests/engine/test_asynchronous.py",
     "-k",
     "not hub and not segment",
 )
-# Of learning what is quick in plain Python: differences on the many edges of `zoo` take half of its time, torch is slow
+# Of learning what is quick in plain Python: derivatives by differences call each kernel hundreds of times, torch is slow
 # to import, and commands start compiled jobs.
 WITHOUT_TORCH = "--ignore=tests/nn/test_against_pyg.py"
 UNCOMPILED = {
     "kernels": ("tests", "-m", "kernel", WITHOUT_TORCH),
     "learning": (
         "tests/nn",
-        *("-k", "not zoo and not torch"),
+        *("-k", "not zoo and not torch and not differences"),
         *(f"--ignore=tests/nn/test_{name}.py" for name in ("weights", "cora", "epochs", "room")),
         WITHOUT_TORCH,
     ),

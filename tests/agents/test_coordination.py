@@ -87,7 +87,7 @@ def same_alone(comm, of, run, **options):
     """What ``run(graph)`` leaves on these ranks: (graph, the run), whose bits are those of one rank alone."""
     graph = build(comm, of, method="hash", **options)
     found = run(graph)
-    assert found.digest == run(build(MPI.COMM_SELF, of, **options)).digest
+    assert comm.size == 1 or found.digest == run(build(MPI.COMM_SELF, of, **options)).digest
     return graph, found
 
 
