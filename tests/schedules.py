@@ -459,7 +459,7 @@ _LEAVES: list = []  # (rank, after how many of its steps)
 
 def _leaves(self, now):
     self.n_asked = getattr(self, "n_asked", 0) + 1
-    return (self.comm.rank, self.n_asked) in _LEAVES
+    return (self.rank, self.n_asked) in _LEAVES
 
 
 class _Watch(watchdog.Watchdog):

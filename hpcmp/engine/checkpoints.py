@@ -154,7 +154,7 @@ class Wishes:
     """What this rank wishes at the end of a step, by its clock, signals and files. Local."""
 
     def __init__(self, comm, asked):
-        self.asked, self.is_first = asked, comm.rank == 0
+        self.asked, self.rank = asked, comm.rank
         self.every, self.every_s = asked.interval
         self.ends_at = None
         if asked.max_walltime is not None:
@@ -168,14 +168,14 @@ class Wishes:
         now = time.monotonic()
         self.step_s, self._step_at = max(self.step_s, now - self._step_at), now
         writes = self.every is not None and step % self.every == 0
-        if self.is_first and self.every_s is not None:
+        if self.rank == 0 and self.every_s is not None:
             writes = now - self.last_at >= self.every_s
         return int(writes), int(self._leaves(now))
 
     def _leaves(self, now):
         if heard.number is not None:
             return True
-        if not self.is_first:
+        if self.rank > 0:
             return False
         if self.ends_at is not None and now + 2 * (self.step_s + self.cost_s) >= self.ends_at:
             return True
