@@ -34,8 +34,8 @@ WORLD = world()
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 IS_LONG = bool(os.environ.get("HPCMP_LONG_TESTS"))
-CASES = 3  # of a test on 3 ranks, spread over all that one rank runs
-ON_THREE = ("tests/agents/test_coordination.py", "tests/nn/test_room.py")  # of the sizes above one, alone: long ones
+CASES = 2  # of a test on 3 ranks, spread over all that one rank runs
+ON_THREE = ("tests/agents/", "tests/nn/test_room.py")  # of the sizes above one, alone: long ones
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports

@@ -1,6 +1,7 @@
 """What a training takes in memory is told before it starts."""
 
 import gc
+import os
 import tracemalloc
 from dataclasses import replace
 
@@ -79,7 +80,10 @@ def beginning(kind):
     return begin
 
 
-@pytest.mark.parametrize("kind", ["gcn", "gat", "sage", "rgcn", "rgcn, rows", "rgcn, rows, bases", *OWN])
+MORE = ["sage", "rgcn", "rgcn, rows", "typed"] if os.environ.get("HPCMP_LONG_TESTS") else []  # a minute of compiling
+
+
+@pytest.mark.parametrize("kind", ["gcn", "gat", "rgcn, rows, bases", "messages", *MORE])
 def test_a_training_takes_what_was_predicted(comm, kind):
     data, begin = made(comm, kind), beginning(kind)
     graph = data.view.graph  # as it was given, not yet weighed
