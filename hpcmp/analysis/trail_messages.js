@@ -92,11 +92,11 @@ by("rows").addEventListener("keydown", e => {
   e.preventDefault();
 });
 
-function choose(k) { if (`#${message(k)}` === decodeURIComponent(location.hash)) show(k); else location.hash = message(k); }
+function choose(k) { show(k); location.hash = message(k); } // shown at once: the event of the address comes later
 addEventListener("hashchange", follow_address);
 function follow_address() { // report.html#17:3 opens that message
   const k = numbers.get(decodeURIComponent(location.hash.slice(1)));
-  if (k !== undefined) show(k);
+  if (k !== undefined && k !== found.one) show(k);
   return k !== undefined;
 }
 
