@@ -158,7 +158,7 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: _turn(item.nodeid)[0])
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
-        kept = _some_cases(kept) if WORLD.size == 4 else kept
+        kept = _some_cases(kept) if WORLD.size == 4 and not IS_LONG else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 
@@ -166,26 +166,21 @@ def pytest_collection_modifyitems(config, items):
 def _some_cases(items):
     """On 3 ranks, which have several peers, up to `CASES` cases of each test; on 2 or 4 by turns its last one. Local.
 
-    One rank runs all cases, and HPCMP_LONG_TESTS=1 asks for 2 and 4 ranks each time. Of Hypothesis's tests all cases
-    run: what it draws depends on whether this rank drew for the same test before, so all ranks must have.
+    One rank runs all cases, and with HPCMP_LONG_TESTS=1 any number of ranks. Of Hypothesis's tests all cases run: what it
+    draws depends on whether this rank drew for the same test before, so all ranks must have.
     """
     laws = {}
     for item in items:
-        laws.setdefault((item.parent.nodeid, item.originalname), {}).setdefault(
-            item.callspec.params["comm"], []
-        ).append(item)
+        of_test = laws.setdefault((item.parent.nodeid, item.originalname), {})
+        of_test.setdefault(item.callspec.params["comm"], []).append(item)
     chosen = set()
     for number, by_size in enumerate(laws.values()):
         for size, cases in by_size.items():
-            if size != 3 and cases[0].nodeid.startswith(ON_THREE):
+            if size != 3 and (cases[0].nodeid.startswith(ON_THREE) or size != (2, 4)[number % 2]):
                 continue
-            if size != 3 and not IS_LONG and size != (2, 4)[number % 2]:
-                continue
-            n = (
-                len(cases)
-                if hypothesis.is_hypothesis_test(cases[0].obj)
-                else min(CASES if size == 3 else 1, len(cases))
-            )
+            n = min(CASES if size == 3 else 1, len(cases))
+            if hypothesis.is_hypothesis_test(cases[0].obj):
+                n = len(cases)
             chosen.update(id(cases[(k + 1) * len(cases) // n - 1]) for k in range(n))  # the last one always
     return [item for item in items if id(item) in chosen]
 

@@ -106,12 +106,12 @@ def own(function):
     """
     key, code = fingerprint(function), function.__code__
     place = (key, function.__qualname__, code.co_filename, code.co_firstlineno)
-    if place in _OWN and fingerprint(_OWN[place]) == key:  # what it names may be another since
-        function = _OWN[place]
-    _OWN[place] = function
-    for helper in helpers(function):
+    known = _OWN.setdefault(place, function)
+    if known is not function and fingerprint(known) != key:  # what it names is another since
+        known = _OWN[place] = function
+    for helper in helpers(known):
         jit.inlined(helper, fingerprint(helper))
-    return jit.inlined(function, key)
+    return jit.inlined(known, key)
 
 
 def refuse_random(functions):

@@ -295,12 +295,7 @@ def _check_room(path, needed):
 
 def _on_rank_0(comm, path, work):
     """Do work on rank 0; its result, or its error, on all ranks."""
-
-    def told():
-        with write_errors(path, (OSError, RuntimeError)):  # h5py has RuntimeError where a file cannot be closed
-            return work()
-
-    return on_rank_0(comm, told)
+    return on_rank_0(comm, write_errors(path, (OSError, RuntimeError))(work))
 
 
 def _bytes_of(slab):

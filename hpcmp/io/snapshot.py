@@ -84,11 +84,7 @@ class Writer:
         self._on_rank_0(lambda: _prepare(self.folder))
 
     def _on_rank_0(self, work):
-        def told():
-            with write_errors(self.folder):
-                return work()
-
-        return on_rank_0(self.comm, told)
+        return on_rank_0(self.comm, write_errors(self.folder)(work))
 
     def begin(self, step, facts, tables):
         """Begin to write; arrays must stay as they are until `commit`. Collective.

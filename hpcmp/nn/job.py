@@ -277,11 +277,7 @@ def prepare(comm, folder, *, resume=False, force=False):
 
 
 def _on_rank_0(comm, folder, change):
-    def told():
-        with write_errors(folder):
-            change()
-
-    on_rank_0(comm, told)
+    on_rank_0(comm, write_errors(folder)(change))
 
 
 def _clear(comm, folder):
