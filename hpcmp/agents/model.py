@@ -163,12 +163,16 @@ class Model:
             lambda: handlers.make_step(types, level, fingerprint(key, level), compiled),
         )
         self.begins = [
-            agent.begin_function and handlers.make_begin(agent.begin_function, key, compiled) for agent in self.agents
+            f and _kept((f, key, compiled), lambda f=f: handlers.make_begin(f, key, compiled))
+            for f in (agent.begin_function for agent in self.agents)
         ]
         self.measure_loops = [
             {
-                name: handlers.make_measure(reducer.function, absorber(reducer), key, compiled)
-                for name, reducer in agent.measures.items()
+                name: _kept(
+                    (r, type(r), key, compiled),
+                    lambda r=r: handlers.make_measure(r.function, absorber(r), key, compiled),
+                )
+                for name, r in agent.measures.items()
             }
             for agent in self.agents
         ]

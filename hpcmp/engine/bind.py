@@ -53,6 +53,9 @@ class Bound:
         return self.context(step, graph.n_vertices, graph.n_edges, *self.params.values(), *values.values())
 
 
+NOT_COMPILED = ("name", "params", "steps", "until", "contraction")  # fields of `Program` that no loop depends on
+
+
 def bind(program, graph, params, compiled=True, degrees=None):
     """Allocate state and make the loops of a program. Local.
 
@@ -84,15 +87,27 @@ def bind(program, graph, params, compiled=True, degrees=None):
         record("Edge", list(edges))(*edges.values()),
         context=record("Context", [*CONTEXT, *params, *program.reduce]),
     )
-    _Binder(bound, graph, types, compiled, fingerprint(program.functions)).bind()
+    binder = _Binder(bound, graph, types, compiled, fingerprint(program.functions))
+    if not compiled:
+        binder.bind()
+        return bound
+    key = binder.depends_on()
+    if key in _MADE:
+        made, layout, _ = _MADE[key]
+        bound.sent = tuple(zeros((graph.n_local, *row), dtype) for dtype, row in layout)
+        for name in LOOPS:
+            setattr(bound, name, made[name])
+    else:
+        binder.bind()
+        layout = [(a.dtype, a.shape[1:]) for a in bound.sent]
+        _MADE[key] = {name: getattr(bound, name) for name in LOOPS}, layout, binder.kernels
     return bound
 
 
-_KEPT: dict = {}  # loops of this process by fingerprint: another run of a program need not load them again
-
-
-def _kept(loop):
-    return _KEPT.setdefault(fingerprint(loop), loop)
+LOOPS = ("init", "send", "step", "push", "settle", "fold", "split", "lowest", "active", "reducers")  # of `Bound`
+# What was made of programs in this process: loops, layout of what is sent, and the kernels that the loops are part of.
+# Another run of an equal program takes it; making it anew is most of a short run, and numba keeps a little of each time.
+_MADE: dict = {}
 
 
 _OWN: dict = {}  # users' functions that numba was told of, by fingerprint and place
@@ -166,11 +181,23 @@ class _Binder:
         widths = {w for _, w in types.values() if w is not None}
         self.width = max(widths, default=None)
         self.rows, self.flags = np.zeros(0, np.uint32), np.zeros(0, np.bool_)
-        self.values = {name: r.identity for name, r in self.program.reduce.items()}
+        self.kernels = []
+        self.ctx = bound.ctx(0, graph, {name: r.identity for name, r in self.program.reduce.items()})
+
+    def depends_on(self):
+        """What the loops depend on: two programs of which it is equal have the same. Local."""
+        p, b, g = self.program, self.bound, self.graph
+        described = {name: value for name, value in vars(p).items() if name not in NOT_COMPILED}
+        arrays = (b.vertices, b.static, b.edges, tuple(b.state.values()), g.in_ptr, g.in_src, g.out_degree)
+        widths = [a.shape[1:] for a in (*b.vertices, *b.edges)]
+        return (
+            fingerprint(described, widths, g.relations),
+            jit.looks_at_types(),
+            *map(numba.typeof, (*arrays, self.ctx)),
+        )
 
     def bind(self):
         b, p = self.bound, self.program
-        self.ctx = b.ctx(0, self.graph, self.values)
         b.init = self._map("init", p.init, b.static, tuple(b.state.values()))
         send = p.send or self._send_state()
         b.sent = self._sent_arrays(send)
@@ -422,14 +449,14 @@ class _Binder:
     def _compiled(self, name, loop, *args):
         if not self.compiled:
             return loop
-        loop = _kept(loop)
+        self.kernels.append(loop)
         self._typed(name, loop, args)
         return jit.entry(loop, tuple(numba.typeof(a) for a in args))
 
     def _returned(self, name, probe, *args):
         """Kinds of the values a probe returns: tuple of dtypes."""
         try:
-            return tuple(_kind(name, t) for t in self._typed(name, _kept(jit.kernel(probe)), args).types)
+            return tuple(_kind(name, t) for t in self._typed(name, jit.kernel(probe), args).types)
         except ProgramError:
             if self.compiled:
                 raise

@@ -76,6 +76,7 @@ def _visit(value, digest, seen):
     elif isinstance(value, enum.Enum):
         _visit((value.name, value.value), digest, seen)
     elif hasattr(value, "__dataclass_fields__"):
+        digest.update(f"{type(value).__module__}.{type(value).__qualname__};".encode())  # a Sum is no Max of the same
         _visit({name: getattr(value, name) for name in value.__dataclass_fields__}, digest, seen)
     else:
         digest.update(f"{type(value).__module__}.{type(value).__qualname__} {value!r};".encode())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpcmp.engine.fingerprint import fingerprint, names_used
+from hpcmp.engine.program import Max, Min, Sum
 
 BASE = """
 import collections, enum, math
@@ -84,6 +85,10 @@ def test_a_fingerprint_sees_captured_values():
 
     found = {fingerprint(make(r, np.array(t))) for r in (1, 1.0, 2.0) for t in ([1.0], [2.0])}
     assert len(found) == 6
+
+
+def test_a_fingerprint_tells_descriptions_of_the_same_fields_apart():
+    assert len({fingerprint(kind(len)) for kind in (Sum, Min, Max)}) == 3
 
 
 def test_a_fingerprint_ends_on_functions_that_call_each_other():

@@ -3,12 +3,15 @@
 import json
 
 import launch as launching
+import numba
 import numpy as np
 import pytest
 from mpi4py import MPI
 
 import hpcmp
 from hpcmp import jit
+from hpcmp.engine import bind
+from hpcmp.graph import with_vertex_field
 from hpcmp.io.table import EdgeTable
 
 STEP = 1
@@ -112,10 +115,67 @@ def test_functions_made_anew_are_known_again_until_what_they_name_is_another(mon
         return hpcmp.run(made_anew(), graph, 0)["value"].tolist()
 
     assert values() == [1, 1, 1]
-    known = len(jit._INLINED)
+    known, made = len(jit._INLINED), []
+    monkeypatch.setattr(
+        numba, "jit", lambda *args, made=made, jit=numba.jit, **flags: made.append(1) or jit(*args, **flags)
+    )
     assert values() == [1, 1, 1]
+    assert not made, "a program that is run again makes its loops anew"
     assert len(jit._INLINED) == known, "each run leaves functions that numba keeps for ever"
     monkeypatch.setitem(globals(), "STEP", 5)
     assert values() == [5, 5, 5]
     monkeypatch.undo()
     assert values() == [1, 1, 1]
+
+
+def value(vertex, ctx):
+    return vertex.value
+
+
+def seen(vertex, ctx):
+    return vertex.seen
+
+
+def weight(sent, receiver, edge, ctx):
+    return edge.w
+
+
+def as_heard(vertex, total, ctx):
+    return total
+
+
+def test_programs_that_differ_in_more_than_their_functions_have_loops_of_their_own(monkeypatch):
+    keys = []
+    monkeypatch.setattr(bind, "_MADE", {})
+    monkeypatch.setattr(bind._Binder, "bind", lambda binder: keys.append(binder.depends_on()))  # nothing is compiled
+
+    def graph(w=(2.5, 3.5)):
+        table = EdgeTable(np.array([0, 1]), np.array([1, 2]), {"w": np.array(w)})
+        return hpcmp.build_graph(MPI.COMM_SELF, table)[0]
+
+    def use(graph, **fields):
+        told = {"state": {"value": "float64"}, "init": value, "update": as_heard, **fields}
+        bind.bind(hpcmp.Program(**told), graph, fields.get("params", {}))
+
+    floats, narrow, wide = graph(), graph((2, 3)), {"value": ("float64", 2)}
+    with_seen = [with_vertex_field(floats, "seen", np.ones((3, width))) for width in (1, 2)]
+    for aggregate in ("sum", "max", "count"):
+        use(floats, aggregate=aggregate)
+    for g in (floats, narrow):
+        use(g, message=weight)
+    for reducer in (hpcmp.Sum, hpcmp.Max, hpcmp.Min):
+        use(floats, reduce={"of_all": reducer(value)})
+    for names in (("a", "b"), ("b", "a")):
+        use(floats, state=dict.fromkeys(names, "float64"))
+    for state in ({"value": "int32"}, wide, {"value": ("float64", 3)}):
+        use(floats, state=state)
+    for g in with_seen:
+        use(g, init=seen, state=wide)
+    for more in ({"only_changed": True}, {"sent": "float32"}, {"params": {"k": 1}}, {"params": {"k": 1.5}}):
+        use(floats, **more)
+    assert len(set(keys)) == len(keys) == 19
+    keys.clear()
+    for more in ({}, {"name": "a"}, {"steps": 3}, {"until": lambda ctx: ctx.step > 3}):
+        use(floats, **more)
+    use(floats, params={"k": 2.5})
+    assert not keys, "made anew"
