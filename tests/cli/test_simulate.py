@@ -126,7 +126,7 @@ def outcomes(files):
         if model == "broken.py:heavy":
             command[2] = "w.h5"
         commands.append(command)
-    found = jobs.outcomes_of(3, commands, files, cwd=files)
+    found = jobs.outcomes_of(3, commands, files)
     return dict(zip(REFUSED, found[2:], strict=True))
 
 
