@@ -25,6 +25,8 @@ else
     export HPCMP_OPENMPI_PYTHON=
 fi
 
+# Hundreds of processes import the same files: compiled once, whatever the environment says.
+unset PYTHONDONTWRITEBYTECODE
 export HPCMP_MPIEXEC=$MPIEXEC PATH=$VENV/bin:$PATH
 cd "$ROOT"
 PROCESSES=${HPCMP_TEST_PROCESSES:-$(($(nproc 2>/dev/null || echo 1) > 1 ? 2 : 0))}

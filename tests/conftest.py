@@ -34,7 +34,6 @@ WORLD = world()
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
 IS_LONG = bool(os.environ.get("HPCMP_LONG_TESTS"))
-CASES = 2  # of a test on 3 ranks, spread over all that one rank runs
 ON_THREE = ("tests/agents/", "tests/nn/test_room.py")  # of the sizes above one, alone: long ones
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
@@ -164,7 +163,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _some_cases(items):
-    """On 3 ranks, which have several peers, up to `CASES` cases of each test; on 2 or 4 by turns its last one. Local.
+    """Of each test a case on 3 ranks, which have several peers, and another on 2 or 4 by turns. Local.
 
     One rank runs all cases, and with HPCMP_LONG_TESTS=1 any number of ranks. Of Hypothesis's tests all cases run: what it
     draws depends on whether this rank drew for the same test before, so all ranks must have.
@@ -178,10 +177,8 @@ def _some_cases(items):
         for size, cases in by_size.items():
             if size != 3 and (cases[0].nodeid.startswith(ON_THREE) or size != (2, 4)[number % 2]):
                 continue
-            n = min(CASES if size == 3 else 1, len(cases))
-            if hypothesis.is_hypothesis_test(cases[0].obj):
-                n = len(cases)
-            chosen.update(id(cases[(k + 1) * len(cases) // n - 1]) for k in range(n))  # the last one always
+            is_drawn = hypothesis.is_hypothesis_test(cases[0].obj)
+            chosen.update(map(id, cases if is_drawn else [cases[-1] if size == 3 else cases[(len(cases) - 1) // 2]]))
     return [item for item in items if id(item) in chosen]
 
 

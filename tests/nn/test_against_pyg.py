@@ -1,5 +1,8 @@
 """Layers against torch_geometric with the same weights: results and gradients in single precision."""
 
+import importlib
+import importlib.util
+
 import numpy as np
 import pytest
 from building import build
@@ -14,8 +17,22 @@ from hpcmp.nn.tape import backward
 
 if MPI.COMM_WORLD.size > 1:  # all here is of one rank: importing torch on many takes seconds for nothing
     pytest.skip("these run on one rank", allow_module_level=True)
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pyg = pytest.importorskip("torch_geometric.nn", reason="torch_geometric is not installed")
+for package in ("torch", "torch_geometric"):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed", allow_module_level=True)
+
+
+class Later:
+    """A module that is imported when something of it is used: these take seconds, in each process that looks for tests."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __getattr__(self, attribute):
+        return getattr(importlib.import_module(self.name), attribute)
+
+
+torch, pyg = Later("torch"), Later("torch_geometric.nn")
 
 WIDTH = 6
 
@@ -231,12 +248,7 @@ def test_layers_of_relations_are_theirs(aggregate):
         assert close(there(p.grad), theirs.get_parameter(name).grad), name
 
 
-ACTIVATIONS = {
-    "gelu": (nn.gelu, torch.nn.functional.gelu),
-    "sigmoid": (nn.sigmoid, torch.sigmoid),
-    "tanh": (nn.tanh, torch.tanh),
-    "elu": (nn.elu, torch.nn.functional.elu),
-}
+ACTIVATIONS = ("gelu", "sigmoid", "tanh", "elu")
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -244,7 +256,7 @@ def test_activations_are_theirs(name):
     view = nn.View(build(MPI.COMM_SELF, GRAPHS["undirected"], n_parts=3))
     data = np.linspace(-30, 30, view.n_owned * WIDTH).astype(np.float32).reshape(-1, WIDTH)
     x, t = nn.Tensor(data, view, True), torch.from_numpy(data.copy()).requires_grad_()
-    ours, theirs = ACTIVATIONS[name]
+    ours, theirs = getattr(nn, name), getattr(torch.nn.functional, name)
     out, expected = ours(x), theirs(t)
     backward(out, np.ones_like(data))
     expected.backward(torch.ones_like(t))
