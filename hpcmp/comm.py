@@ -123,14 +123,22 @@ def together(comm):
     raise_together(comm, error)
 
 
-def on_rank_0(comm, work):
-    """What ``work()`` gives on rank 0, or its error, on all ranks. Collective."""
+def on_rank_0(comm, work, others_sleep=False):
+    """What ``work()`` gives on rank 0, or its error, on all ranks. Collective.
+
+    With ``others_sleep`` no other rank takes a core meanwhile, as one does
+    that waits in MPI: for what is timed.
+    """
     made, error = None, None
     if comm.rank == 0:
         try:
             made = work()
         except Exception as caught:
             error = caught
+    if others_sleep:
+        ended = comm.Ibarrier()
+        while not ended.Test():
+            time.sleep(0.005)
     raise_together(comm, error)
     return comm.bcast(made)
 

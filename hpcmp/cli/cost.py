@@ -20,14 +20,13 @@ each a sum of bytes for every vertex, edge, ghost and row sent (`hpcmp.io.room`,
 
 import math
 import os
-import time
 
 import numpy as np
 
 from hpcmp import edges, partition
 from hpcmp.algorithms import pagerank
 from hpcmp.cli import probes
-from hpcmp.comm import collective, owner_of
+from hpcmp.comm import collective, on_rank_0, owner_of
 from hpcmp.engine.room import run_rates
 from hpcmp.graph import Rows, from_sorted
 from hpcmp.io import room
@@ -160,7 +159,7 @@ def calibrate(graph, base_bytes, known=None):
     comm, known = graph.comm, dict(known or {})
     rates = {"cores": len(probes.cores())} | _memory(graph, base_bytes)
     if "edge_ns" not in known:
-        rates |= on_rank_0(comm, lambda: kernel_rates(graph))
+        rates |= on_rank_0(comm, lambda: kernel_rates(graph), others_sleep=True)
     if "latency_us" not in known:
         rates |= {**probes.network(comm), "network_ranks": comm.size} if comm.size > 1 else ASSUMED
     rates |= known
@@ -260,18 +259,6 @@ def _graph_alone(in_degree, src):
     return from_sorted(
         MPI.COMM_SELF, Rows(number, number), edges.pointers(in_degree), {"src": src}, directed=True, **bounds
     )
-
-
-def on_rank_0(comm, call):
-    """What a call gives on rank 0, on all ranks. Collective.
-
-    The others sleep meanwhile: a rank that spins takes a core.
-    """
-    answer = call() if comm.rank == 0 else None
-    ended = comm.Ibarrier()
-    while not ended.Test():
-        time.sleep(0.005)
-    return comm.bcast(answer)
 
 
 # ---------------------------------------------------------------- the rest of the formula

@@ -68,6 +68,7 @@ def _rates(comm):
     from hpcmp import generate
     from hpcmp.assemble import build_graph
     from hpcmp.cli import cost
+    from hpcmp.comm import on_rank_0
 
     def measure():
         from mpi4py import MPI
@@ -75,7 +76,7 @@ def _rates(comm):
         table = generate.kronecker(MPI.COMM_SELF, RATES_SCALE)
         return cost.kernel_rates(build_graph(MPI.COMM_SELF, table, drop_loops=True, drop_duplicates=True)[0])
 
-    return cost.on_rank_0(comm, measure)
+    return on_rank_0(comm, measure, others_sleep=True)
 
 
 def _mpi_facts(comm):

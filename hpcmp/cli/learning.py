@@ -14,13 +14,16 @@ def read_config(path, settings=()):
     from hpcmp.cli.common import parse_settings
     from hpcmp.errors import ProgramError
     from hpcmp.io.h5 import check_is_file
+    from hpcmp.io.nested import refuse_deep
     from hpcmp.nn import config
 
     check_is_file(path)
     with open(path, "rb") as file:
         try:
-            tables = _toml().load(file)
-        except (ValueError, RecursionError) as error:  # its syntax, or bytes that are no UTF-8
+            text = file.read().decode()
+            refuse_deep(text)
+            tables = _toml().loads(text)
+        except ValueError as error:  # its syntax, or bytes that are no UTF-8
             raise ProgramError(f"{path} is no TOML: {error}") from error
     try:
         config.from_tables(tables)

@@ -112,19 +112,18 @@ def _sizes(args):
 
 def _known_rates(path):
     """Rates from a file, none without one: dict."""
-    import json
-
     from hpcmp.cli import cost
     from hpcmp.errors import FileError
+    from hpcmp.io.nested import parse_json
 
     if path is None:
         return {}
     try:
         with open(path, encoding="utf-8") as file:
-            return cost.read_rates(json.load(file))
+            return cost.read_rates(parse_json(file.read()))
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+    except (ValueError, AttributeError, TypeError, KeyError):
         raise FileError(f"{path} is not what `hpcmp doctor --json` prints") from None
 
 

@@ -7,7 +7,6 @@ not read, sizes are checked before memory is allocated.
 """
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from hpcmp.dtypes import field_dtype
 from hpcmp.errors import FileError, FormatError, HpcmpError, MemoryLimitError
 from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.nested import parse_json
 
 GRAPH, RESULT = "hpcmp-graph", "hpcmp-result"
 CHECKPOINT, HISTORY = "hpcmp-checkpoint", "hpcmp-history"  # of training
@@ -303,8 +303,8 @@ def json_attribute(holder, name, kind, *, path):
     """An attribute that holds JSON text, as a Python value of a type. Local."""
     text = attribute(holder, name, str, path=path)
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise FormatError(
             f"{path}: the attribute {name} of {holder.name} is no JSON ({error}); the file is damaged"
         ) from error

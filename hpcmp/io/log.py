@@ -21,6 +21,7 @@ from hpcmp.errors import FormatError, InputError
 from hpcmp.io import h5
 from hpcmp.io import trail as files
 from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.nested import parse_json
 from hpcmp.io.text import reading, sha256_of, whole_text
 from hpcmp.io.trail_digest import step_sums
 from hpcmp.io.trail_segment import STORED, SegmentWriter, payload_lengths, payload_places
@@ -249,8 +250,8 @@ def _json_columns(log, lines, columns):
     texts = {role: [] for role in keys}
     for k, line in enumerate(lines):
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(line)
+        except ValueError as error:
             log.refuse(k, f"this is no JSON ({str(error)[:80]})")
         if not isinstance(found, dict):
             log.refuse(k, "this is no JSON object")

@@ -27,6 +27,7 @@ from hpcmp import __version__, pulse
 from hpcmp.comm import block_bounds, on_rank_0, raise_together
 from hpcmp.errors import FileError, FormatError
 from hpcmp.io.free import refuse_more_than_is_free
+from hpcmp.io.nested import parse_json
 from hpcmp.io.whole_file import flush_folder, new_part_folder, parts_of, usable_folder, write_error, write_errors
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
@@ -385,11 +386,11 @@ def _read_record(path):
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        outer = json.loads(text)
+        outer = parse_json(text)
         record, crc = outer["record"], outer["crc"]
         said = record["format"], record["version"]
         is_whole = zlib.crc32(json.dumps(record).encode()) == crc
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is no record of a checkpoint; it is damaged") from error
     if said != (FORMAT, VERSION):
         raise FormatError(f"{path} is of format {said[0]!r}, version {said[1]!r}; {FORMAT}, {VERSION} is needed")

@@ -321,7 +321,7 @@ def _type_of(entry, path):
     try:
         name, descr = entry
         dtype = np.lib.format.descr_to_dtype(_as_descr(descr))
-    except (ValueError, TypeError, KeyError, SyntaxError, IndexError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, SyntaxError, IndexError, OverflowError) as error:
         raise FormatError(f"{path}: {str(entry)[:60]} is no message type (a name and a record dtype)") from error
     if not isinstance(name, str) or dtype.hasobject or dtype.itemsize > MAX_TYPE_BYTES:
         raise FormatError(
