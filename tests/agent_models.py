@@ -1,5 +1,7 @@
 """Models of agents for tests: one that uses all there is, and small ones."""
 
+import functools
+
 import numpy as np
 from building import build
 from graphs import random, sample
@@ -23,6 +25,7 @@ Tick = agents.MessageType("tick")
 Sum = agents.MessageType("sum", x="float64", n="int64")
 
 
+@functools.cache  # functions made anew are loaded anew
 def everything():
     """Two types, random decisions, timers, arrivals, departures, replies, all policies."""
     # `due` is a field that messages have, hidden from functions
@@ -100,6 +103,7 @@ def everything():
     return [boss, worker]
 
 
+@functools.cache
 def flood():
     """A value that spreads from vertex 0, step by step."""
     Wave = agents.MessageType("wave", hops="int64")

@@ -25,6 +25,7 @@ import hypothesis
 import launch as launching
 import pytest
 from hypothesis.internal.conjecture import providers as hypothesis_providers
+from thorough import IS_LONG
 
 from hpcmp.comm import world
 
@@ -33,8 +34,16 @@ WORLD = world()
 # One rank alone has a session of its own.
 SIZES = [size for size in (1, 2, 3, 4) if size <= WORLD.size and (size > 1 or WORLD.size == 1)]
 LONG = ("kernels_obey_the_laws_uncompiled", "test_exact_at_size")  # they calculate, most of it in one process
-IS_LONG = bool(os.environ.get("HPCMP_LONG_TESTS"))
-ON_THREE = ("tests/agents/", "tests/nn/test_room.py")  # of the sizes above one, alone: long ones
+# Of the sizes above one these run on three alone: they take long, some because numba tries for seconds in vain.
+ON_THREE = (
+    "tests/agents/",
+    "tests/nn/test_room.py",
+    "test_plain_python_may_do_what_numba_cannot",
+    "test_functions_that_do_not_fit_are_refused",
+    "test_a_function_that_does_not_compile",
+)
+IS_COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
+UNCOMPILED_CASES = 2  # of each test, where kernels are plain Python
 LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
@@ -160,6 +169,19 @@ def pytest_collection_modifyitems(config, items):
         kept = _some_cases(kept) if WORLD.size == 4 and not IS_LONG else kept
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+    elif not IS_COMPILED and not IS_LONG:
+        kept = _few_cases(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def _few_cases(items):
+    """Of each test the first case and the last. Local."""
+    laws = {}
+    for item in items:
+        laws.setdefault((item.parent.nodeid, item.originalname), []).append(item)
+    chosen = {id(case) for cases in laws.values() for case in cases[:: max(len(cases) - 1, 1)][:UNCOMPILED_CASES]}
+    return [item for item in items if id(item) in chosen]
 
 
 def _some_cases(items):
@@ -175,7 +197,7 @@ def _some_cases(items):
     chosen = set()
     for number, by_size in enumerate(laws.values()):
         for size, cases in by_size.items():
-            if size != 3 and (cases[0].nodeid.startswith(ON_THREE) or size != (2, 4)[number % 2]):
+            if size != 3 and (any(part in cases[0].nodeid for part in ON_THREE) or size != (2, 4)[number % 2]):
                 continue
             is_drawn = hypothesis.is_hypothesis_test(cases[0].obj)
             chosen.update(map(id, cases if is_drawn else [cases[-1] if size == 3 else cases[(len(cases) - 1) // 2]]))
@@ -200,7 +222,8 @@ def _turn(nodeid):
         if long in nodeid:
             return 0, long
     if not _starts_jobs(name):
-        return 1, name
+        # These share a model which takes a minute to compile at all levels; two processes would wait for each other.
+        return 1, "agents" if name.startswith("tests/agents/") and "coordination" not in name else name
     return (2 if name == "tests/test_sessions.py" else 3), name
 
 

@@ -47,7 +47,7 @@ def test_a_row_without_a_target_is_neither_met_nor_missed(bench):
         assert bench["run"].line(facts).endswith(f"| 0.25 | none; {row.unit} | - |")
 
 
-@pytest.mark.parametrize("name", ["bfs-igraph", "wcc-scipy", "pagerank-scipy", "sssp-scipy", "triangles-igraph"])
+@pytest.mark.parametrize("name", ["bfs-igraph", "sssp-scipy", "triangles-igraph"])
 def test_rivals_that_are_installed_are_measured(bench, tmp_path, name):
     pytest.importorskip(name.partition("-")[2])
     row = next(row for row in bench["rows"].ROWS if row.key == name)

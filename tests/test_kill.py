@@ -32,7 +32,7 @@ def here(folder, tmp_path):
 @pytest.mark.limit(600)
 def test_killed_runs_go_on_and_end_with_the_right_digest():
     done = subprocess.run(
-        [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "150"],
+        [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "60"],
         capture_output=True,
         text=True,
         timeout=590,

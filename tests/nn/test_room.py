@@ -1,7 +1,6 @@
 """What a training takes in memory is told before it starts."""
 
 import gc
-import os
 import tracemalloc
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import pytest
 from building import agreed_error, build
 from graphs import sample
 from learned import numbers
+from thorough import IS_LONG
 
 from hpcmp import nn
 from hpcmp.errors import MemoryLimitError
@@ -80,7 +80,7 @@ def beginning(kind):
     return begin
 
 
-MORE = ["sage", "rgcn", "rgcn, rows", "typed"] if os.environ.get("HPCMP_LONG_TESTS") else []  # a minute of compiling
+MORE = ["sage", "rgcn", "rgcn, rows", "typed"] if IS_LONG else []  # a minute of compiling
 
 
 @pytest.mark.parametrize("kind", ["gcn", "gat", "rgcn, rows, bases", "messages", *MORE])
