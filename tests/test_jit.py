@@ -183,6 +183,7 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_one_of_this_process(tmp_p
 # A user's function whose module cannot be imported, as of a file that was run by hand.
 UNKNOWN = """
 import importlib.util, json, sys
+sys.dont_write_bytecode = True  # as hpcmp loads a user's file
 import numpy as np
 from hpcmp import jit
 

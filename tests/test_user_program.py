@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import launch as launching
 import pytest
@@ -52,9 +53,11 @@ def test_uncompiled_it_gives_the_same_digest(launch, grid, tmp_path):
 
 def test_second_start_compiles_nothing(launch, grid, tmp_path):
     # An own cache, so that the first start compiles; NUMBA_DEBUG_CACHE tells what is saved and loaded.
-    env = {"HPCMP_CACHE_DIR": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1}
-    first = run_saying(launch, 2, HEAT, grid, env=env)
-    second = run_saying(launch, 2, HEAT, grid, env=env)
+    env = {"HPCMP_CACHE_DIR": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1, "PYTHONDONTWRITEBYTECODE": ""}
+    shutil.copy(EXAMPLE, tmp_path)
+    first = run_saying(launch, 2, f"{EXAMPLE.name}:heat", grid, env=env)
+    second = run_saying(launch, 2, f"{EXAMPLE.name}:heat", grid, env=env)
+    assert not list(tmp_path.glob("__pycache__")), "kernels of bytecode from a file are others"
     assert first["saved"] > 0
     assert second["saved"] == 0
     assert second["loaded"] >= first["saved"]

@@ -116,6 +116,8 @@ def _import_file(path):
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # Of a function that was compiled just now and of the same from a file of bytecode numba makes two kernels.
+    writes_bytecode, sys.dont_write_bytecode = not sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except ProgramError as error:
@@ -124,6 +126,8 @@ def _import_file(path):
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path.resolve())]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         raise ProgramError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = not writes_bytecode
     return module
 
 
