@@ -96,12 +96,17 @@ class _Job:
                 self.process.wait()
                 late = f"not done after {timeout} s\n"
             time.sleep(0.005)
-            found = done.read_text().splitlines()
-        found = [json.loads(line) for line in done.read_text().splitlines()]
+            found = whole_lines(done)
+        found = [json.loads(line) for line in whole_lines(done)]
         said = late + (self.folder / "stderr").read_bytes()[before:].decode(errors="replace")
         if self.process.poll() is not None:
             shutil.rmtree(self.folder)
         return found, said
+
+
+def whole_lines(path):
+    """Lines of a file that another process writes, without one that is not yet whole. Local."""
+    return path.read_text().rpartition("\n")[0].splitlines()
 
 
 def run_commands(n, commands, folder, timeout=100):
