@@ -279,3 +279,12 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         timer.cancel()
+        _wait_asleep()
+
+
+def _wait_asleep():
+    """Wait for all ranks: one that had no part in a test would take a core while it waits in the next. Collective."""
+    if WORLD.size > 1:
+        done = WORLD.Ibarrier()
+        while not done.Test():
+            time.sleep(0.002)
