@@ -14,15 +14,13 @@ def read_config(path, settings=()):
     from hpcmp.cli.common import parse_settings
     from hpcmp.errors import ProgramError
     from hpcmp.io.h5 import check_is_file
-    from hpcmp.io.nested import refuse_deep
+    from hpcmp.io.nested import parse_toml
     from hpcmp.nn import config
 
     check_is_file(path)
     with open(path, "rb") as file:
         try:
-            text = file.read().decode()
-            refuse_deep(text)
-            tables = _toml().loads(text)
+            tables = parse_toml(file.read())
         except ValueError as error:  # its syntax, or bytes that are no UTF-8
             raise ProgramError(f"{path} is no TOML: {error}") from error
     try:
@@ -34,8 +32,10 @@ def read_config(path, settings=()):
 
 def _toml_value(text):
     """A value as TOML has it, else as text."""
+    from hpcmp.io.nested import parse_toml
+
     try:
-        return _toml().loads(f"value = {text}")["value"]
+        return parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text
 
@@ -170,11 +170,3 @@ def open_for(comm, path, names, config):
     vertex_fields, edge_fields = (None, None) if is_file_spec(config.model.kind) else ({n for n in names if n}, ())
     graph = open_graph(comm, path, vertex_fields=vertex_fields, edge_fields=edge_fields)
     return graph, time.perf_counter() - start
-
-
-def _toml():
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib
-    return tomllib

@@ -28,7 +28,17 @@ def test_so_deep_and_no_deeper():
             parse_json(text)
 
 
+def test_a_text_of_quotes_that_never_ends_is_looked_at_once():
+    text = "[" * MAX_DEPTH + '{"' + '\\"' * 10**6  # a second look from each quote would take hours
+    with pytest.raises(ValueError, match="nested deeper"):
+        parse_json(text)
+    with pytest.raises(ValueError, match="Unterminated string"):
+        parse_json('["' + "[" * MAX_DEPTH + '\\"' * 10**6)
+
+
 DEEP = {
+    "arrays after a quote in a comment": '# "\nx = ' + nested(10**5) + '\n# "',
+    "arrays between closed ones in comments": "x = " + "[\n# ]\n" * 10**4,
     "arrays": "x = " + nested(10**5),
     "tables": "x = " + nested(10**5, "a=1", "{a=", "}"),
     "a dotted key": "a" + ".a" * 10**4 + " = 1",
