@@ -4,9 +4,7 @@ Binding is local and compiles everything the run will call, so that nothing
 compiles between steps. What a function returns is learned from the compiler.
 """
 
-import dis
 import math
-import random
 from dataclasses import dataclass, field
 
 import numba
@@ -15,7 +13,8 @@ import numpy as np
 from hpcmp import jit
 from hpcmp.dtypes import wide
 from hpcmp.engine.explain import place_of, telling
-from hpcmp.engine.fingerprint import fingerprint, helpers, names_used
+from hpcmp.engine.fingerprint import fingerprint, names_used
+from hpcmp.engine.own import own, refuse_random
 from hpcmp.engine.program import CONTEXT, fills_rows, type_of_field, types_of
 from hpcmp.engine.reduce import absorber, share_of
 from hpcmp.errors import HpcmpError, ProgramError
@@ -53,7 +52,11 @@ class Bound:
         return self.context(step, graph.n_vertices, graph.n_edges, *self.params.values(), *values.values())
 
 
+LOOPS = ("init", "send", "step", "push", "settle", "fold", "split", "lowest", "active", "reducers")  # of `Bound`
 NOT_COMPILED = ("name", "params", "steps", "until", "contraction")  # fields of `Program` that no loop depends on
+# What was made of programs in this process: loops, layout of what is sent, and the kernels that the loops are part of.
+# Another run of an equal program takes it; making it anew is most of a short run, and numba keeps a little of each time.
+_MADE: dict = {}
 
 
 def bind(program, graph, params, compiled=True, degrees=None):
@@ -102,54 +105,6 @@ def bind(program, graph, params, compiled=True, degrees=None):
         layout = [(a.dtype, a.shape[1:]) for a in bound.sent]
         _MADE[key] = {name: getattr(bound, name) for name in LOOPS}, layout, binder.kernels
     return bound
-
-
-LOOPS = ("init", "send", "step", "push", "settle", "fold", "split", "lowest", "active", "reducers")  # of `Bound`
-# What was made of programs in this process: loops, layout of what is sent, and the kernels that the loops are part of.
-# Another run of an equal program takes it; making it anew is most of a short run, and numba keeps a little of each time.
-_MADE: dict = {}
-
-
-_OWN: dict = {}  # users' functions that numba was told of, by fingerprint and place
-
-
-def own(function):
-    """A user's function as kernels call it, or its equal of an earlier run. Local.
-
-    So with what it calls. numba keeps for ever what it was told of. A program whose functions are made anew for each run
-    would leave some 10 kB a run; one that is equal in all that it depends on, and of the same place, is taken for it.
-    """
-    key, code = fingerprint(function), function.__code__
-    place = (key, function.__qualname__, code.co_filename, code.co_firstlineno)
-    known = _OWN.setdefault(place, function)
-    if known is not function and fingerprint(known) != key:  # what it names is another since
-        known = _OWN[place] = function
-    for helper in helpers(known):
-        jit.inlined(helper, fingerprint(helper))
-    return jit.inlined(known, key)
-
-
-def refuse_random(functions):
-    """Refuse generators with a past: other bits on other ranks. Local."""
-    for function in helpers(*functions):
-        if any(_is_generator(value) for value in _globals_named(function)):
-            raise ProgramError(
-                f"{function.__name__} draws random numbers whose value depends on the rank; "
-                "use hpcmp.uniform(seed, step, stream, vertex.id)"
-            )
-
-
-def _globals_named(function):
-    """The values that a function's code loads by global name, of numpy's its `random` where that is taken."""
-    code = list(dis.get_instructions(function))
-    for load, then in zip(code, [*code[1:], None], strict=True):
-        if load.opname == "LOAD_GLOBAL" and load.argval in function.__globals__:
-            value = function.__globals__[load.argval]
-            yield np.random if value is np and then is not None and then.argval == "random" else value
-
-
-def _is_generator(value):
-    return value is random or value is np.random or getattr(value, "__module__", None) == "random"
 
 
 def _reader(vertices):

@@ -12,9 +12,9 @@ import numba
 import numpy as np
 
 from hpcmp import jit
-from hpcmp.engine.bind import own, refuse_random
 from hpcmp.engine.explain import telling
 from hpcmp.engine.fingerprint import fingerprint, names_used
+from hpcmp.engine.own import own, refuse_random
 from hpcmp.errors import ProgramError
 from hpcmp.kernels import channel
 from hpcmp.kernels.access import record
