@@ -136,11 +136,16 @@ def on_rank_0(comm, work, others_sleep=False):
         except Exception as caught:
             error = caught
     if others_sleep:
-        ended = comm.Ibarrier()
-        while not ended.Test():
-            time.sleep(0.005)
+        wait_asleep(comm)
     raise_together(comm, error)
     return comm.bcast(made)
+
+
+def wait_asleep(comm):
+    """A barrier in which a rank that waits leaves its core to others. Collective."""
+    done = comm.Ibarrier()
+    while not done.Test():
+        time.sleep(0.002)
 
 
 @contextlib.contextmanager

@@ -72,9 +72,8 @@ def wait_for(path, pid):
     """Whether a file came before the process that would write it was gone. Local."""
     begin = time.monotonic()
     while not path.exists():
-        time.sleep(
-            min(LOOK_S + (time.monotonic() - begin) / 20, LONGEST_LOOK_S)
-        )  # a rank that waits in MPI takes a core
+        # Not in MPI, where a rank that waits takes a core.
+        time.sleep(min(LOOK_S + (time.monotonic() - begin) / 20, LONGEST_LOOK_S))
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -27,7 +27,7 @@ import pytest
 from hypothesis.internal.conjecture import providers as hypothesis_providers
 from thorough import IS_LONG
 
-from hpcmp.comm import world
+from hpcmp.comm import wait_asleep, world
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLD = world()
@@ -43,9 +43,7 @@ ON_THREE = (
     "test_a_function_that_does_not_compile",
 )
 IS_COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
-UNCOMPILED_CASES = 2  # of each test, where kernels are plain Python
-# For one test; @pytest.mark.limit(seconds) for another. Of several ranks one that has no part in some tests waits for the others.
-LIMIT_S = 300 if WORLD.size == 1 else 900
+LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
 
@@ -165,42 +163,44 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker("kernel")
     if hasattr(config, "workerinput"):  # one of several processes
         items.sort(key=lambda item: _turn(item.nodeid)[0])
+    kept = items
     if WORLD.size > 1:
         kept = [item for item in items if "comm" in item.fixturenames and "launch" not in item.fixturenames]
-        kept = _some_cases(kept) if WORLD.size == 4 and not IS_LONG else kept
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
-    elif not IS_COMPILED and not IS_LONG:
-        kept = _few_cases(items)
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    if not IS_LONG and WORLD.size == 4:
+        kept = _cases_on_many_ranks(kept)
+    elif not IS_LONG and not IS_COMPILED:
+        kept = _cases_uncompiled(kept)
+    if len(kept) < len(items):
+        chosen = set(map(id, kept))
+        config.hook.pytest_deselected(items=[item for item in items if id(item) not in chosen])
         items[:] = kept
 
 
-def _few_cases(items):
-    """Of each test the first case and the last. Local."""
+def _laws(items):
+    """The cases of each test: list of lists. Local."""
     laws = {}
     for item in items:
         laws.setdefault((item.parent.nodeid, item.originalname), []).append(item)
-    chosen = {id(case) for cases in laws.values() for case in cases[:: max(len(cases) - 1, 1)][:UNCOMPILED_CASES]}
+    return list(laws.values())
+
+
+def _cases_uncompiled(items):
+    """Of each test the first case and the last. Local."""
+    chosen = {id(case) for cases in _laws(items) for case in (cases[0], cases[-1])}
     return [item for item in items if id(item) in chosen]
 
 
-def _some_cases(items):
+def _cases_on_many_ranks(items):
     """Of each test a case on 3 ranks, which have several peers, and another on 2 or 4 by turns. Local.
 
     One rank runs all cases, and with HPCMP_LONG_TESTS=1 any number of ranks. Of Hypothesis's tests all cases run: what it
     draws depends on whether this rank drew for the same test before, so all ranks must have.
     """
-    laws = {}
-    for item in items:
-        of_test = laws.setdefault((item.parent.nodeid, item.originalname), {})
-        of_test.setdefault(item.callspec.params["comm"], []).append(item)
     chosen = set()
-    for number, by_size in enumerate(laws.values()):
-        for size, cases in by_size.items():
-            if size != 3 and (any(part in cases[0].nodeid for part in ON_THREE) or size != (2, 4)[number % 2]):
-                continue
-            is_drawn = hypothesis.is_hypothesis_test(cases[0].obj)
+    for number, law in enumerate(_laws(items)):
+        is_drawn, is_short = hypothesis.is_hypothesis_test(law[0].obj), not any(p in law[0].nodeid for p in ON_THREE)
+        for size in (3, (2, 4)[number % 2]) if is_short else (3,):
+            cases = [item for item in law if item.callspec.params["comm"] == size]
             chosen.update(map(id, cases if is_drawn else [cases[-1] if size == 3 else cases[(len(cases) - 1) // 2]]))
     return [item for item in items if id(item) in chosen]
 
@@ -279,12 +279,5 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         timer.cancel()
-        _wait_asleep()
-
-
-def _wait_asleep():
-    """Wait for all ranks: one that had no part in a test would take a core while it waits in the next. Collective."""
-    if WORLD.size > 1:
-        done = WORLD.Ibarrier()
-        while not done.Test():
-            time.sleep(0.002)
+        if WORLD.size > 1:  # a rank that had no part in this test would take a core while it waits in the next
+            wait_asleep(WORLD)

@@ -7,6 +7,7 @@ import sys
 
 import launch as launching
 import pytest
+from thorough import IS_LONG
 
 FOLDER = launching.ROOT / "benchmarks"
 
@@ -47,7 +48,9 @@ def test_a_row_without_a_target_is_neither_met_nor_missed(bench):
         assert bench["run"].line(facts).endswith(f"| 0.25 | none; {row.unit} | - |")
 
 
-@pytest.mark.parametrize("name", ["bfs-igraph", "sssp-scipy", "triangles-igraph"])
+@pytest.mark.parametrize(
+    "name", ["bfs-igraph", "sssp-scipy", "triangles-igraph", *(["wcc-scipy", "pagerank-scipy"] if IS_LONG else [])]
+)
 def test_rivals_that_are_installed_are_measured(bench, tmp_path, name):
     pytest.importorskip(name.partition("-")[2])
     row = next(row for row in bench["rows"].ROWS if row.key == name)

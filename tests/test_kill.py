@@ -11,6 +11,7 @@ import time
 import kill_test
 import launch as launching
 import pytest
+from thorough import IS_LONG
 
 RUN = ("run", "pagerank", "kron.h5", "--steps", 200, "--checkpoint", "ck", "--json")
 
@@ -32,7 +33,7 @@ def here(folder, tmp_path):
 @pytest.mark.limit(600)
 def test_killed_runs_go_on_and_end_with_the_right_digest():
     done = subprocess.run(
-        [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "60"],
+        [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "150" if IS_LONG else "60"],
         capture_output=True,
         text=True,
         timeout=590,

@@ -169,7 +169,7 @@ class Model:
         self.measure_loops = [
             {
                 name: _kept(
-                    (r, type(r), key, compiled),
+                    (r, key, compiled),
                     lambda r=r: handlers.make_measure(r.function, absorber(r), key, compiled),
                 )
                 for name, r in agent.measures.items()

@@ -117,7 +117,7 @@ def _import_file(path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     # Of a function that was compiled just now and of the same from a file of bytecode numba makes two kernels.
-    writes_bytecode, sys.dont_write_bytecode = not sys.dont_write_bytecode, True
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
     except ProgramError as error:
@@ -127,7 +127,7 @@ def _import_file(path):
         line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
         raise ProgramError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     finally:
-        sys.dont_write_bytecode = not writes_bytecode
+        sys.dont_write_bytecode = before
     return module
 
 

@@ -5,13 +5,13 @@ Whom a fault reaches, and when, is also computed from the graph and the rule of 
 
 import importlib.util
 import json
-import os
 import re
 
 import launch as launching
 import numpy as np
 import pytest
 from mpi4py import MPI
+from thorough import IS_LONG
 
 import hpcmp
 from hpcmp import agents, analysis
@@ -78,7 +78,7 @@ def test_the_trail_leads_to_the_fault_and_to_all_it_reached(comm, shared_tmp):
         follow(shared_tmp / "trail", down, 250)
 
 
-@pytest.mark.skipif(not os.environ.get("HPCMP_LONG_TESTS"), reason="10,000 services take a minute; HPCMP_LONG_TESTS=1")
+@pytest.mark.skipif(not IS_LONG, reason="10,000 services take a minute; HPCMP_LONG_TESTS=1")
 def test_the_walk_of_its_first_lines(launch, tmp_path):
     networkx = pytest.importorskip("networkx")
     walk = re.findall(r"^    .*?hpcmp (.*?)(?:  +#.*)?$", SOURCE.read_text(), re.MULTILINE)

@@ -1,11 +1,11 @@
 """Accuracy on the citation graph Cora: the configurations in examples/, on the public split."""
 
 import json
-import os
 from pathlib import Path
 
 import jobs
 import pytest
+from thorough import IS_LONG
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = {  # kind -> (epochs of one seed, least test accuracy in percent)
@@ -40,7 +40,7 @@ def test_a_short_training_of_one_seed_learns(cora, kind):
     assert accuracy(cora, kind, f"train.epochs={epochs}", timeout=100) > least
 
 
-@pytest.mark.skipif(not os.environ.get("HPCMP_LONG_TESTS"), reason="ten seeds take minutes; HPCMP_LONG_TESTS=1")
+@pytest.mark.skipif(not IS_LONG, reason="ten seeds take minutes; HPCMP_LONG_TESTS=1")
 @pytest.mark.limit(1000)
 @pytest.mark.parametrize("kind", WHOLE)
 def test_ten_seeds_reach_the_papers(cora, kind):
