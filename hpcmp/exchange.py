@@ -15,6 +15,8 @@ import numpy as np
 
 from hpcmp.comm import row_type
 
+_left_in_flight: list = []  # requests of exchanges that were given up
+
 
 class Buffers:
     """Send and receive rows of one layout, with persistent requests both ways.
@@ -149,5 +151,8 @@ def _as_rows(a, layout):
 
 def _free(requests, row):
     for request in requests:
-        request.Free()
+        if request.Get_status():
+            request.Free()
+        else:  # a rank died, or another error came: MPI may still write here, and ends a process whose freed request fails
+            _left_in_flight.append(request)
     row.Free()

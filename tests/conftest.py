@@ -6,9 +6,10 @@ some cases of each test. In a world of several ranks only the tests that
 use ``comm`` run, a failure on any rank ends the job with its report, and only
 rank 0 prints progress.
 
-With pytest-xdist, ``pytest -n 2`` shares the tests of one rank among two
-processes, file by file. Sessions of many ranks begin when most kernels are
-compiled, and beside them the files that start jobs.
+With pytest-xdist, ``pytest -n 2`` shares the tests among two processes, file by
+file: first what compiles most kernels, then the files that start jobs. Sessions
+of many ranks come last and have the machine to themselves: ranks that wait for
+each other lose more than the share that other work takes.
 """
 
 import faulthandler
@@ -225,7 +226,7 @@ def _turn(nodeid):
     if not _starts_jobs(name):
         # These share a model which takes a minute to compile at all levels; two processes would wait for each other.
         return 1, "agents" if name.startswith("tests/agents/") and "coordination" not in name else name
-    return (2 if name == "tests/test_sessions.py" else 3), name
+    return (3 if name == "tests/test_sessions.py" else 2), name
 
 
 @functools.cache

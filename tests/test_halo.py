@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcmp
-from hpcmp import changed_rows, halo
-from hpcmp.comm import block_bounds
+from hpcmp import changed_rows, exchange, halo
+from hpcmp.comm import block_bounds, row_type
 from hpcmp.errors import GraphError
 
 # Hashing cuts a ring almost everywhere: long lists of rows for every peer.
@@ -148,11 +148,11 @@ def test_bound_arrays_are_forwarded_again_and_again(comm, method):
         (graph.halo.bind((one, two)), (one, two)),
     ]
     for turn in range(3):
-        for exchange, arrays in exchanges:
+        for bound, arrays in exchanges:
             for a in arrays:
                 a[:n] = (graph.id[:n] * 10 + turn).reshape(-1, *[1] * (a.ndim - 1))
                 a[n:] = -1
-            exchange.end(exchange.begin())
+            bound.end(bound.begin())
             for a in arrays:
                 assert np.array_equal(
                     a, np.broadcast_to((graph.id * 10 + turn).reshape(-1, *[1] * (a.ndim - 1)), a.shape)
@@ -274,3 +274,20 @@ def test_a_ghost_that_is_owned_or_nobodys_is_refused_on_every_rank(comm):
         ghosts = np.array([ghost] if comm.rank == comm.size - 1 else [], np.int64)
         text = agreed_error(comm, GraphError, lambda ghosts=ghosts: halo.build(comm, bounds, ghosts))
         assert "a ghost lies outside [0, 10) or is owned here" in text
+
+
+def test_what_is_still_in_flight_when_an_exchange_is_given_up_stays_valid():
+    from mpi4py import MPI
+
+    sent, received = np.arange(5), np.zeros(5, np.int64)
+    row = row_type(received)
+    expected = MPI.COMM_SELF.Recv_init([received, 5, row], 0, 7)
+    expected.Start()
+    done = MPI.COMM_SELF.Recv_init([received, 5, row], 0, 8)  # never started
+    exchange._free([expected, done], row)
+    assert done == MPI.REQUEST_NULL and expected != MPI.REQUEST_NULL
+    MPI.COMM_SELF.Send(sent, 0, 7)
+    expected.Wait()
+    assert received.tolist() == sent.tolist()
+    expected.Free()
+    exchange._left_in_flight.remove(expected)
