@@ -20,8 +20,9 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from hpcmp.workers import Workers
 
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # read by numba when it is first imported
 FUSED_FILES = ("jit.py", "dtypes.py", "hashing.py", "random.py", "engine/bind.py")  # beside kernels/
@@ -304,7 +305,7 @@ class Threads:
 
     def __init__(self, n_threads=1):
         self.n_threads = max(1, int(n_threads))
-        self.pool = ThreadPoolExecutor(self.n_threads - 1) if self.n_threads > 1 else None
+        self.pool = Workers(self.n_threads - 1) if self.n_threads > 1 else None
 
     def run(self, call, chunks):
         """Run ``call(lo, hi)`` over all chunks; the first error is raised. Local.
@@ -334,4 +335,4 @@ class Threads:
     def close(self):
         """Let the threads go. Local."""
         if self.pool is not None:
-            self.pool.shutdown()
+            self.pool.close()

@@ -237,7 +237,7 @@ class _Slow:
     def submit(self, work, *args):
         return _Later(self.is_full(), lambda: work(*args))
 
-    def shutdown(self):
+    def close(self):
         """Nothing is left."""
 
 
@@ -547,7 +547,7 @@ def explore(protocol, seeds, sizes=SIZES):
     with (
         mock.patch.object(asynchronous, "_rest", lambda n_idle: None),
         mock.patch.object(snapshot, "new_part_folder", _new_part_folder),
-        mock.patch.object(snapshot, "ThreadPoolExecutor", _Slow),
+        mock.patch.object(snapshot, "Workers", _Slow),
         mock.patch.object(checkpoints.Wishes, "_leaves", _leaves),
         mock.patch.object(watchdog, "time", SimpleNamespace(monotonic=_clock, sleep=_tick)),
         mock.patch.object(os, "fsync", lambda descriptor: None),

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = launching.ROOT / "hpcmp"
 
-BASE = {"errors", "dtypes", "hashing", "memory", "pulse"}
+BASE = {"errors", "dtypes", "hashing", "memory", "pulse", "workers"}
 MPI = BASE | {"comm", "watchdog", "id_order", "changed_rows", "exchange", "halo", "mail", "partition"}
 NUMBA = BASE | {"jit", "random", "kernels"}
 BOTH = MPI | NUMBA | {"edges", "directory", "labels", "graph", "assemble", "parts"}  # loops over edges are compiled
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "hashing": set(),
     "memory": set(),
     "pulse": set(),
+    "workers": set(),
     "comm": BASE,
     "watchdog": BASE | {"comm"},
     "id_order": BASE | {"comm"},

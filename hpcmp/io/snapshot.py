@@ -17,7 +17,6 @@ import re
 import shutil
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from hpcmp.errors import FileError, FormatError
 from hpcmp.io.free import refuse_more_than_is_free
 from hpcmp.io.nested import parse_json
 from hpcmp.io.whole_file import flush_folder, new_part_folder, parts_of, usable_folder, write_error, write_errors
+from hpcmp.workers import Workers
 
 FORMAT, VERSION = "hpcmp-run-checkpoint", 1
 RECORD = "commit.json"
@@ -81,7 +81,7 @@ class Writer:
     def __init__(self, comm, folder):
         self.comm, self.folder = comm, Path(folder)
         self.n_written, self.n_bytes, self.seconds, self.step = 0, 0, 0.0, None
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = Workers()
         self._on_rank_0(lambda: _prepare(self.folder))
 
     def _on_rank_0(self, work):
@@ -178,7 +178,7 @@ class Writer:
 
     def close(self):
         """Let the thread go. Local."""
-        self._thread.shutdown()
+        self._thread.close()
 
 
 def clear(folder):

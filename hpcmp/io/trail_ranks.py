@@ -8,7 +8,6 @@ rounds; memory holds no more than two. What fails in a thread is raised on all r
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from hpcmp.comm import gather_rows, together
 from hpcmp.io import trail
 from hpcmp.io.trail_segment import SegmentWriter
 from hpcmp.io.whole_file import write_errors
+from hpcmp.workers import Workers
 
 ROWS = 1 << 21  # messages of all ranks between two heads
 SECONDS = 30  # or so long, where the ranks tell each other
@@ -68,7 +68,7 @@ class TrailWriter:
                         trail.clear(folder)
             with together(comm):
                 self._writer = SegmentWriter(folder, comm.rank)
-            self._thread = ThreadPoolExecutor(1)
+            self._thread = Workers()
 
     def _take_up(self, earlier):
         """Go on from what `so_far` gave: rank 0 has counted it all."""
@@ -220,7 +220,7 @@ class TrailWriter:
     def end(self):
         """Let the thread go, when it has written what it has. Local."""
         if self._thread is not None:
-            self._thread.shutdown()
+            self._thread.close()
 
     def _summed(self):
         """Digests and counts of all steps, of all ranks. Collective."""

@@ -70,6 +70,14 @@ def test_it_goes_on_in_another_mode_with_the_same_end(comm, shared_tmp):
         assert hpcmp.run(p.NEAR, graph, mode=mode, checkpoints=asked).digest == whole.digest
 
 
+def test_one_thread_writes_the_checkpoints_of_all_runs(comm, shared_tmp):
+    graph, threads_after = build(comm, GRAPHS["undirected"]), set()
+    for number in range(3):
+        hpcmp.run(p.NEAR, graph, threads=3, checkpoints=hpcmp.Checkpoints(shared_tmp / str(number), every=1))
+        threads_after.add(frozenset(os.listdir("/proc/self/task")))
+    assert len(threads_after) == 1
+
+
 def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(comm, shared_tmp):
     graph, program = build(comm, ZOO, method="hash"), replace(p.AGGREGATES["sum"], steps=50)
     until = lambda ctx: os.kill(os.getpid(), signal.SIGUSR1) if ctx.step == 5 else None  # noqa: E731  rank 0 asks

@@ -1,0 +1,37 @@
+"""Threads that work beside the caller, and stay with the process for whoever needs some next.
+
+Where a library watches the address space a thread that ends costs memory for
+ever: UCX, of which MPICH's wheel is built, takes note of each stack that is
+given back, some 300 bytes, and forgets none.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
+
+_idle: dict = {}  # number of threads -> pools of so many that nobody uses
+os.register_at_fork(after_in_child=_idle.clear)  # a child has none of these threads
+
+
+class Workers:
+    """A few threads, until `close`; started when there is work for them."""
+
+    def __init__(self, n_threads=1):
+        self._shelf = _idle.setdefault(n_threads, [])
+        try:
+            self._pool = self._shelf.pop()
+        except IndexError:
+            self._pool = ThreadPoolExecutor(n_threads)
+        self._given: list = []
+
+    def submit(self, call, *args):
+        """Let one of them call ``call(*args)``: its Future. Local."""
+        future = self._pool.submit(call, *args)
+        self._given = [given for given in self._given if not given.done()] + [future]
+        return future
+
+    def close(self):
+        """Wait until they have done what they were given, and let them go. Local."""
+        wait(self._given)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._shelf.append(pool)
