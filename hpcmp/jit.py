@@ -15,6 +15,7 @@ import contextvars
 import fcntl
 import hashlib
 import os
+import pickletools
 import platform
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def kernel(function, **flags):
         return dispatcher
     cache = dispatcher._cache
     cache._cache_file = _SharedFiles(cache._cache_file)
+    cache._index_key = lambda signature, codegen: _key_of(function, signature, codegen)
     compile_unlocked = dispatcher.compile
 
     def compile_alone(signature):
@@ -93,6 +95,36 @@ def kernel(function, **flags):
 
     dispatcher.compile = compile_alone
     return dispatcher
+
+
+def _key_of(function, signature, codegen):
+    """By what numba finds a kernel on disk: types, processor, code, and what the function has around it. Local."""
+    around = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    code = hashlib.sha256(function.__code__.co_code).hexdigest()
+    return signature, codegen.magic_tuple(), (code, _digest_of(numba.core.serialize.dumps(around)))
+
+
+def _digest_of(pickled):
+    """Hash of a pickle, whether or not equal texts in it are one object. Local.
+
+    They are in a function that was compiled just now, and not in the same from a file of bytecode.
+    """
+    digest, memo, n_others, told = hashlib.sha256(), [], 0, None
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "FRAME":  # the length of what follows
+            continue
+        if opcode.name == "MEMOIZE" and told[0] == "TEXT":
+            memo.append(told)
+            continue
+        if opcode.name == "MEMOIZE":
+            memo.append(("OTHER", n_others))
+            n_others += 1
+        if opcode.name in ("BINGET", "LONG_BINGET"):
+            told = memo[argument]
+        else:
+            told = ("TEXT" if isinstance(argument, (str, bytes)) else opcode.name), argument
+        digest.update(repr(told).encode())
+    return digest.hexdigest()
 
 
 def kernel_if(compiled, function):

@@ -21,7 +21,7 @@ class Workers:
             self._pool = self._shelf.pop()
         except IndexError:
             self._pool = ThreadPoolExecutor(n_threads)
-        self._given: list = []
+        self._given = []  # of what may not be done yet
 
     def submit(self, call, *args):
         """Let one of them call ``call(*args)``: its Future. Local."""

@@ -1,6 +1,7 @@
 """Threads and the cache of kernels."""
 
 import json
+import pickle
 import subprocess
 import threading
 import time
@@ -183,7 +184,6 @@ def test_a_cache_that_cannot_be_written_is_replaced_by_one_of_this_process(tmp_p
 # A user's function whose module cannot be imported, as of a file that was run by hand.
 UNKNOWN = """
 import importlib.util, json, sys
-sys.dont_write_bytecode = True  # as hpcmp loads a user's file
 import numpy as np
 from hpcmp import jit
 
@@ -209,7 +209,7 @@ print(json.dumps([out.tolist(), *jit.is_cached(kernel)]))
 def test_a_function_of_a_module_that_cannot_be_imported_is_kept(tmp_path):
     (tmp_path / "run.py").write_text(UNKNOWN)
     (tmp_path / "user.py").write_text("def doubled(x):\n    return 2.0 * x\n")
-    env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})
+    env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache", "PYTHONDONTWRITEBYTECODE": ""})
 
     def start(*told):
         argv = launching.command(None, tmp_path / "run.py", "no_such_module", tmp_path / "user.py", *told)
@@ -227,3 +227,23 @@ def test_a_function_that_was_never_compiled_may_be_marked_again():
 
     jit.inlined(one, "with this")
     assert jit.inlined(one, "with that")(3) == 3
+
+
+def test_a_pickle_is_known_by_what_it_tells_and_not_by_which_texts_are_one_object():
+    one, same = "a text", "".join(["a ", "text"])
+    box = [0]
+
+    def digest(*values):
+        return jit._digest_of(pickle.dumps(values, protocol=4))
+
+    assert one is not same
+    assert digest(one, box, one, b"x") == digest(one, box, same, b"x") != digest(one, box, same, "x")
+    assert (
+        len(
+            {
+                digest(*v)
+                for v in [(one, box, box), (one, box, [0]), (one, box, one), (one, box, "a tex"), (box, one, one)]
+            }
+        )
+        == 5
+    )

@@ -116,7 +116,7 @@ def _import_file(path):
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    # Of a function that was compiled just now and of the same from a file of bytecode numba makes two kernels.
+    # One that is edited twice within a second, to the same length, would be taken from the bytecode of the first edit.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
