@@ -150,9 +150,16 @@ def _as_rows(a, layout):
 
 
 def _free(requests, row):
-    for request in requests:
+    """Free what is done, of these requests and of those that were left before. Local.
+
+    After an error, say that a rank died, some may still be in flight: MPI may write to their rows, and it ends a process
+    in which a request that was freed fails.
+    """
+    row.Free()
+    in_flight = []
+    for request in (*_left_in_flight, *requests):
         if request.Get_status():
             request.Free()
-        else:  # a rank died, or another error came: MPI may still write here, and ends a process whose freed request fails
-            _left_in_flight.append(request)
-    row.Free()
+        else:
+            in_flight.append(request)
+    _left_in_flight[:] = in_flight

@@ -123,7 +123,9 @@ def _digest_of(pickled):
             told = memo[argument]
         else:
             told = ("TEXT" if isinstance(argument, (str, bytes)) else opcode.name), argument
-        digest.update(repr(told).encode())
+        is_raw = isinstance(told[1], bytes)
+        digest.update(f"{told[0]} bytes {len(told[1])} ".encode() if is_raw else repr(told).encode())
+        digest.update(told[1] if is_raw else b"")
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ given back, some 300 bytes, and forgets none.
 """
 
 import os
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 
 _idle: dict = {}  # number of threads -> pools of so many that nobody uses
@@ -13,25 +14,31 @@ os.register_at_fork(after_in_child=_idle.clear)  # a child has none of these thr
 
 
 class Workers:
-    """A few threads, until `close`; started when there is work for them."""
+    """A few threads, until `close` or the end of this object; started when there is work for them."""
 
     def __init__(self, n_threads=1):
-        self._shelf = _idle.setdefault(n_threads, [])
+        shelf = _idle.setdefault(n_threads, [])
         try:
-            self._pool = self._shelf.pop()
+            self._pool = shelf.pop()
         except IndexError:
             self._pool = ThreadPoolExecutor(n_threads)
         self._given = []  # of what may not be done yet
+        self._give_back = weakref.finalize(self, shelf.append, self._pool)
+        self._give_back.atexit = False
 
     def submit(self, call, *args):
         """Let one of them call ``call(*args)``: its Future. Local."""
-        future = self._pool.submit(call, *args)
+        try:
+            future = self._pool.submit(call, *args)
+        except RuntimeError:  # no thread can be started, and yet the call waits for one: not for the next who asks
+            self._give_back.detach()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
         self._given = [given for given in self._given if not given.done()] + [future]
         return future
 
     def close(self):
         """Wait until they have done what they were given, and let them go. Local."""
         wait(self._given)
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            self._shelf.append(pool)
+        self._given = []
+        self._give_back()

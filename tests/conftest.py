@@ -7,9 +7,8 @@ use ``comm`` run, a failure on any rank ends the job with its report, and only
 rank 0 prints progress.
 
 With pytest-xdist, ``pytest -n 2`` shares the tests among two processes, file by
-file: first what compiles most kernels, then the files that start jobs. Sessions
-of many ranks come last and have the machine to themselves: ranks that wait for
-each other lose more than the share that other work takes.
+file: first what compiles most kernels, then the files that start jobs, and last the
+sessions of many ranks, which need both cores.
 """
 
 import faulthandler

@@ -1,9 +1,11 @@
 """Threads that stay with the process for the next."""
 
+import gc
 import os
 import threading
 
-from hpcmp import workers
+import pytest
+
 from hpcmp.workers import Workers
 
 
@@ -47,10 +49,29 @@ def test_an_error_is_told_to_who_asks_and_the_thread_lives_on():
     pool.close()
 
 
+def test_threads_of_a_pool_that_was_forgotten_are_taken_too():
+    known = idents(Workers())
+    gc.collect()
+    assert idents(Workers()) == known
+
+
+def test_what_no_thread_could_be_started_for_is_not_done_for_the_next(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    done, pool = [], Workers(5)
+    with monkeypatch.context() as here, pytest.raises(RuntimeError, match="start new thread"):
+        here.setattr(threading.Thread, "start", refuse)
+        pool.submit(done.append, 1)
+    pool.close()
+    assert idents(Workers(5)) and not done
+
+
 def test_a_child_process_starts_its_own():
-    pool = Workers(3)
+    pool = Workers()
+    pool.submit(int).result()
     pool.close()
     child = os.fork()
     if child == 0:
-        os._exit(0 if not workers._idle else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        os._exit(Workers().submit(int, "7").result(30))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

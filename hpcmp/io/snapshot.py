@@ -81,8 +81,8 @@ class Writer:
     def __init__(self, comm, folder):
         self.comm, self.folder = comm, Path(folder)
         self.n_written, self.n_bytes, self.seconds, self.step = 0, 0, 0.0, None
-        self._thread = Workers()
         self._on_rank_0(lambda: _prepare(self.folder))
+        self._thread = Workers()
 
     def _on_rank_0(self, work):
         return on_rank_0(self.comm, write_errors(self.folder)(work))
