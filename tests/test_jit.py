@@ -247,3 +247,32 @@ def test_a_pickle_is_known_by_what_it_tells_and_not_by_which_texts_are_one_objec
         )
         == 5
     )
+
+
+BLAS = """
+import sys
+import numpy as np
+from hpcmp import jit
+
+@jit.kernel
+def twice(x):
+    for i in range(len(x)):
+        x[i] *= 2
+
+@jit.kernel
+def product(x, y):
+    return np.dot(x, y)
+
+x = np.ones(3)
+twice(x)
+early = "scipy.linalg" in sys.modules
+print(early, product(x, x), "scipy.linalg" in sys.modules)
+"""
+
+
+def test_scipy_is_loaded_for_the_first_kernel_that_calls_it(tmp_path):
+    pytest.importorskip("scipy")
+    (tmp_path / "blas.py").write_text(BLAS)
+    argv = launching.command(None, tmp_path / "blas.py")
+    done = launching.run(argv, tmp_path, launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"}))
+    assert done.stdout.split() == ["False", "12.0", "True"], done.stderr
