@@ -11,6 +11,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 
+# Python compiles what is imported, once; pip would compile all, for as long as it installs. (To pip, no means yes here.)
+export PIP_NO_COMPILE=no
+
 VENV=$(absolute "${HPCMP_VENV:-$ROOT/.venv}")
 VENV_OPENMPI=$VENV-openmpi
 
