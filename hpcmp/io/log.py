@@ -329,7 +329,7 @@ def _times(log):
     texts = log.texts["time"]
     found = list(map(_number, texts))
     for k, value in enumerate(found):
-        if value is None or not math.isfinite(value):
+        if value is None or (type(value) is float and not math.isfinite(value)):
             log.refuse(k, f"the time {texts[k]!r} is no number; times are numbers such as seconds since 1970")
     whole = all(type(value) is int for value in found)
     limit = 2**63 - 1 if whole else 2**53  # beyond, different times would become the same

@@ -88,6 +88,7 @@ def test_zeros_before_a_number_make_it_a_name(tmp_path):
         ("1 2 3\n\n1 2 noon\n", COLUMNS, "line 3: the time 'noon' is no number"),
         ("1 2 3\n1 2 nan\n", COLUMNS, "line 2: the time 'nan' is no number"),
         ("1 2 3\n1 2 9223372036854775808\n", COLUMNS, "line 2: the time 9223372036854775808 does not fit"),
+        (f"1 2 3.5\n1 2 {'9' * 400}\n", COLUMNS, "line 2: the time 9+ does not fit"),  # too large for a float
         ("1 2 3.5\n1 2 9007199254740993\n", COLUMNS, "line 2: the time 9007199254740993 does not fit"),
         ("", COLUMNS, "has no line with a message"),
         ("1 2 3\n", "sender,receiver", "has no time"),
