@@ -28,6 +28,8 @@ class Workers:
 
     def submit(self, call, *args):
         """Let one of them call ``call(*args)``: its Future. Local."""
+        if not self._give_back.alive:
+            raise RuntimeError("these workers were let go; make others")
         try:
             future = self._pool.submit(call, *args)
         except RuntimeError:  # no thread can be started, and yet the call waits for one: not for the next who asks

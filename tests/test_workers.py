@@ -6,7 +6,18 @@ import threading
 
 import pytest
 
+from hpcmp import workers
 from hpcmp.workers import Workers
+
+
+@pytest.fixture(autouse=True)
+def no_others():
+    """Without threads that other tests have left, until the end of this one."""
+    others = dict(workers._idle)
+    workers._idle.clear()
+    yield
+    workers._idle.clear()
+    workers._idle.update(others)
 
 
 def idents(pool, n=1):
@@ -25,6 +36,8 @@ def test_threads_that_were_let_go_are_taken_by_the_next():
     known = idents(first, 2)
     first.close()
     first.close()  # again changes nothing
+    with pytest.raises(RuntimeError, match="let go"):
+        first.submit(int)
     second = Workers(2)
     assert len(known) == 2 and idents(second, 2) == known
     third = Workers(2)  # while the second has them

@@ -60,7 +60,11 @@ class Recorder:
             self.in_flight += self.trail.counts[-1][COUNTS.index("in_flight")]
         if self.trail.keeps_records:
             self.trail.write_agents(self.ids, model.table.type.astype(np.uint16))
-        self._seconds, self._last = dict.fromkeys(PHASES, 0.0), _work_s()
+        self._seconds, self._last = dict.fromkeys(PHASES, 0.0), None
+
+    def begin(self):
+        """The first step begins: its seconds are counted from here. Local."""
+        self._last = _work_s()
 
     def _range_of_ids(self):
         """The lowest id of all agents, and a narrow dtype for their distance from it. Collective."""

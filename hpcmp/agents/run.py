@@ -91,6 +91,8 @@ class Run:
             self._begin()
         else:
             resume.give(self, saved)
+        if self.recorder:
+            self.recorder.begin()
         for step in range(found.steps, steps):
             try:
                 totals = self._step(step)

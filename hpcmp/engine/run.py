@@ -117,9 +117,9 @@ def run(
     with np.errstate(all="ignore"):  # numba's arithmetic is silent; plain Python's shall be too
         kind = AsyncLoop if mode == "async" else Loop
         loop = kind(bound, heard, mode, 1 if check else threads, overlap, step_digests, progress)
-        if program.bucket is not None and mode == "auto" and n_steps is None:
-            loop.buckets = Buckets(bound, heard, loop.threads)
         try:
+            if program.bucket is not None and mode == "auto" and n_steps is None:
+                loop.buckets = Buckets(bound, heard, loop.threads)
             if trace == "headers":
                 refuse_large(comm, heard.n_edges, program.only_changed, n_steps, trace_steps)
                 loop.recorder = MessageRecorder(graph, heard, program.name or "program", trail, trace_steps)
