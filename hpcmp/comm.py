@@ -223,7 +223,7 @@ def abort(comm, error):
     os._exit(code)  # MPICH returns from Abort and ends the process later; until then it must not go on
 
 
-def _let_launcher_read(stream, wait_s=2.0, hop_s=0.2):
+def _let_launcher_read(stream, wait_s=2.0, hop_s=0.5):
     """Wait until the launcher has taken what was written to a pipe. Local.
 
     Launchers drop what a process wrote last when that process aborts: first

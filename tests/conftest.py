@@ -43,7 +43,7 @@ ON_THREE = (
     "test_a_function_that_does_not_compile",
 )
 IS_COMPILED = os.environ.get("NUMBA_DISABLE_JIT") != "1"
-LIMIT_S = 300  # for one test; @pytest.mark.limit(seconds) for another
+LIMIT_S = 3 * launching.HANG_S  # for one test; @pytest.mark.limit(seconds) for another
 stderr = 2  # file descriptor; pytest_configure sets it
 GRACE_S = 2  # between the first rank's report and the end of the job, for the others' reports
 
@@ -137,7 +137,7 @@ def launch(tmp_path):
     ``timeout`` seconds all is killed and the test fails with the ranks' stacks.
     """
 
-    def start(n, *args, cwd=None, env=None, timeout=100):
+    def start(n, *args, cwd=None, env=None, timeout=launching.HANG_S):
         argv = launching.command(n, "-m", "hpcmp", *args)
         return launching.run(argv, cwd or tmp_path, launching.environment(env), timeout)
 

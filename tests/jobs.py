@@ -14,12 +14,12 @@ import launch as launching
 TESTS = launching.ROOT / "tests"
 
 
-def run_script(n, name, *args, env=None, timeout=100, cwd=None):
+def run_script(n, name, *args, env=None, timeout=launching.HANG_S, cwd=None):
     """``python tests/NAME ARGS`` on n ranks to its end: CompletedProcess. Local."""
     return launching.run(launching.command(n, TESTS / name, *args), cwd, launching.environment(env), timeout)
 
 
-def outcomes_of(n, commands, folder, timeout=100):
+def outcomes_of(n, commands, folder, timeout=launching.HANG_S):
     """What each of many commands did, in a job of n ranks that is kept for the next. Local.
 
     Parameters
@@ -109,7 +109,7 @@ def whole_lines(path):
     return path.read_text().rpartition("\n")[0].splitlines()
 
 
-def run_commands(n, commands, folder, timeout=100):
+def run_commands(n, commands, folder, timeout=launching.HANG_S):
     """Standard output of each of many commands that must succeed. Local."""
     outcomes = outcomes_of(n, commands, folder, timeout)
     for command, outcome in zip(commands, outcomes, strict=True):

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+HANG_S = 280  # no job of a test takes so long, on a slow machine that has other work either
 JOB = "HPCMP_TEST_JOB"  # in the environment of every process of one launch, so that each can be found again
 
 # What launchers leave in the environment: a rank that starts a new job must not pass its own identity on, nor one of
@@ -52,7 +53,7 @@ def environment(extra=None):
     return WAITING | kept | {name: str(value) for name, value in (extra or {}).items()}
 
 
-def run(argv, cwd=None, env=None, timeout=240):
+def run(argv, cwd=None, env=None, timeout=HANG_S):
     """Run a command to its end, or to ``timeout`` seconds and kill all it started. Local.
 
     Returns
@@ -98,8 +99,13 @@ def run(argv, cwd=None, env=None, timeout=240):
 
 def still_running(done, within=10):
     """Processes of a finished job that still live after ``within`` seconds: list of pids. Local."""
+    return still_running_of(done.job, within)
+
+
+def still_running_of(job, within):
+    """The same by the mark of its processes. Local."""
     end = time.monotonic() + within
-    while (left := processes(done.job)) and time.monotonic() < end:
+    while (left := processes(job)) and time.monotonic() < end:
         time.sleep(0.1)
     return left
 

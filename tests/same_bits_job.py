@@ -280,11 +280,11 @@ def documented():
     return dict(zip(ROWS, digests, strict=True))
 
 
-def digests_on(ranks, share=1, timeout=300):
+def digests_on(ranks, share=1):
     """`digests` in a job of so many ranks. Local."""
     import jobs
 
-    done = jobs.run_script(ranks, "same_bits_job.py", "--share", share, timeout=timeout)
+    done = jobs.run_script(ranks, "same_bits_job.py", "--share", share)
     if done.returncode:
         raise AssertionError(done.stderr[-6000:])
     return json.loads(done.stdout.splitlines()[-1])

@@ -8,6 +8,7 @@ that ``start`` began.
 
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -18,8 +19,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import launch as launching
+
 NEEDED = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "sinfo", "scontrol", "setpriv")
-START_S = 30  # for the nodes to become idle
+START_S = 120  # for the nodes to become idle
 
 CONFIG = """\
 ClusterName=hpcmp-test
@@ -130,7 +133,7 @@ class Cluster:
         )
         return done.stdout
 
-    def wait_for(self, job, timeout=100, then=None):
+    def wait_for(self, job, timeout=launching.HANG_S, then=None):
         """Exit code of a batch job, once it has ended. Local.
 
         A requeued job, which Slurm lets wait for two minutes, is started after
@@ -199,8 +202,11 @@ def _which(program):
 
 
 def _free_ports(n):
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """Ports below those that the system gives to others who ask for any."""
+    found = []
+    while len(found) < n:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found = list(dict.fromkeys([*found, port]))
+    return found

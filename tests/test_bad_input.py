@@ -23,7 +23,6 @@ SENTINEL = bad_files.older_result()  # to be kept
 KEPT = "by hand\n"
 NOTES = ("note: ", "reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
 LONGEST = 600  # characters of a message that is still read
-LIMIT_S = 40  # a launch takes about one second; a loaded machine several
 
 
 @dataclass(frozen=True)
@@ -335,7 +334,7 @@ def outcomes(files, tmp_path_factory):
             output.parent.mkdir()
             output.write_bytes(SENTINEL)
             words[name] = case.words(files, output), output
-        found = jobs.outcomes_of(ranks, [w for w, _ in words.values()], folder, timeout=100)
+        found = jobs.outcomes_of(ranks, [w for w, _ in words.values()], folder)
         return {name: (outcome, *words[name]) for name, outcome in zip(CASES, found, strict=True)}
 
     return on
@@ -364,7 +363,7 @@ def shown_as(argv, *texts):
 
 def refuses(launch, ranks, argv, says):
     """Launch a command that must be refused, on so many ranks (1: alone)."""
-    done = launch(None if ranks == 1 else ranks, *argv, timeout=LIMIT_S)
+    done = launch(None if ranks == 1 else ranks, *argv)
     shown = shown_as(argv, done.stdout, done.stderr)
     check_message(done.returncode, [done.stderr], says, shown)
     assert not launching.still_running(done), shown

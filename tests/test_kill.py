@@ -13,7 +13,7 @@ import launch as launching
 import pytest
 from thorough import IS_LONG
 
-RUN = ("run", "pagerank", "kron.h5", "--steps", 200, "--checkpoint", "ck", "--json")
+RUN = ("run", "pagerank", "kron.h5", "--steps", 2000, "--checkpoint", "ck", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def here(folder, tmp_path):
     return tmp_path
 
 
-@pytest.mark.limit(600)
+@pytest.mark.limit(1900)
 def test_killed_runs_go_on_and_end_with_the_right_digest():
     done = subprocess.run(
         [sys.executable, kill_test.__file__, "--kills", "20", "--steps", "150" if IS_LONG else "60"],
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum(int(line.split()[1]) for line in done.stdout.splitlines()) == 20

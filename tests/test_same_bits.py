@@ -12,7 +12,7 @@ N_SETTINGS = len(job.METHODS) * len(job.THREADS) * len(job.ORDERS) * len(job.OVE
 
 @functools.cache
 def digests(ranks):
-    return job.digests_on(ranks, SHARE, timeout=110)
+    return job.digests_on(ranks, SHARE)
 
 
 @pytest.mark.parametrize("ranks", job.RANKS, ids=lambda ranks: f"P{ranks}")

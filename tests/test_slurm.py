@@ -117,6 +117,16 @@ def test_a_batch_job_gives_the_bits_of_one_rank(cluster, submitted, alone, tmp_p
     assert analysis.open(tmp_path / "job.h5", analysis.ROWS).verify_digest() == digest(alone[1]["pagerank"])
 
 
+def test_a_run_that_was_requeued_three_times_ends_with_the_digest_of_one_that_was_not(cluster, submitted, alone):
+    job, folder = submitted["chain"]
+    printed = end_of(cluster, job, folder / "job.out", then={2: ("NumNodes=1-1", "NumTasks=1")})
+    starts = re.findall(rf"job {job}, start (\d): (\d) ranks", printed)
+    assert starts == [("1", "2"), ("2", "2"), ("3", "1"), ("4", "1")]
+    assert re.findall("checkpointed after step (.)", printed) == ["1", "2", "3"]
+    assert analysis.open(folder / "chain.h5", analysis.ROWS).verify_digest() == digest(alone[1]["pagerank"])
+    assert not list(folder.glob("*.checkpoints")), "a run that is done needs none"
+
+
 def test_nodes_share_kernels_that_are_kept_for_the_next_job(cluster, submitted, alone, launch, tmp_path):
     speaks("srun")
     told = {"HPCMP_PROGRAM": "degrees", "HPCMP_GRAPH": alone[0] / "g.h5", "HPCMP_OUTPUT": "job.h5"}
@@ -154,16 +164,6 @@ def test_a_run_leaves_with_a_checkpoint_when_its_batch_shell_is_told(cluster, su
     printed = end_of(cluster, job, out, code=85)
     assert re.search(r"checkpointed after step \d+ in ck", printed)
     assert "requeued 0 times" in printed and "submit again to go on from ck" in printed
-
-
-def test_a_run_that_was_requeued_three_times_ends_with_the_digest_of_one_that_was_not(cluster, submitted, alone):
-    job, folder = submitted["chain"]
-    printed = end_of(cluster, job, folder / "job.out", then={2: ("NumNodes=1-1", "NumTasks=1")})
-    starts = re.findall(rf"job {job}, start (\d): (\d) ranks", printed)
-    assert starts == [("1", "2"), ("2", "2"), ("3", "1"), ("4", "1")]
-    assert re.findall("checkpointed after step (.)", printed) == ["1", "2", "3"]
-    assert analysis.open(folder / "chain.h5", analysis.ROWS).verify_digest() == digest(alone[1]["pagerank"])
-    assert not list(folder.glob("*.checkpoints")), "a run that is done needs none"
 
 
 def test_a_training_that_was_requeued_ends_with_the_digest_of_one_that_was_not(cluster, submitted, alone):

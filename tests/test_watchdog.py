@@ -16,7 +16,7 @@ from hpcmp.comm import raise_together
 from hpcmp.errors import EXIT_HANG, LaunchError
 
 RANKS = 2
-DEADLINE_S = 2
+DEADLINE_S = 4
 END_S = 10  # the job has ended so long after its deadline
 
 PROGRAM = """import os
@@ -61,7 +61,7 @@ def run(folder, program, *options, python=None):
     more = {"python": str(python)} if python else {}
     argv = ["-m", "hpcmp", "run", f"hang.py:{program}", "ring.h5", "--watchdog", DEADLINE_S, *options]
     env = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"} if python else {}
-    done = launching.run(launching.command(RANKS, *argv, **more), folder, launching.environment(env), timeout=100)
+    done = launching.run(launching.command(RANKS, *argv, **more), folder, launching.environment(env))
     assert not launching.still_running(done)
     return done, [line for line in done.stderr.splitlines() if line.startswith("hpcmp:")]
 
@@ -93,20 +93,21 @@ def test_slow_ranks_that_get_on_are_left_alone(comm):
     if comm.size not in (1, 3):
         pytest.skip("seconds of waiting; one rank and several are enough")
     is_last = comm.rank == comm.size - 1
-    with watchdog.Watchdog(comm, watchdog.LEAST_S):
+    seconds = 2 * watchdog.LEAST_S
+    with watchdog.Watchdog(comm, seconds):
         if comm.rank == 0:
-            for _ in range(3):
-                time.sleep(0.7 * watchdog.LEAST_S)
+            for _ in range(4):
+                time.sleep(0.4 * seconds)
                 pulse.beat()
         raise_together(comm, None)
         if is_last:  # what it waited for the first does not count
-            time.sleep(0.7 * watchdog.LEAST_S)
+            time.sleep(0.4 * seconds)
             with pulse.slow():
-                time.sleep(2 * watchdog.LEAST_S)
+                time.sleep(1.5 * seconds)
         raise_together(comm, None)
         if is_last and comm.size > 1:
             with pulse.silent():  # with Python's lock held
-                ctypes.PyDLL(None).usleep(int(1e6 * (watchdog.LEAST_S + watchdog.LEAST_SILENT_S + 1)))
+                ctypes.PyDLL(None).usleep(int(1e6 * (seconds + watchdog.LEAST_SILENT_S + 1)))
 
 
 def test_time_too_short_is_refused(comm):

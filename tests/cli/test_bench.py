@@ -17,7 +17,6 @@ def bench(launch, ranks, *args):
     return json.loads(done.stdout)
 
 
-@pytest.mark.limit(240)
 def test_every_program_is_timed_and_ranks_change_no_answer(launch):
     one, three = (bench(launch, ranks, "--programs", ",".join(NAMES)) for ranks in (None, 3))
     assert (one["ranks"], three["ranks"]) == (1, 3)

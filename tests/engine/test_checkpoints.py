@@ -71,11 +71,11 @@ def test_it_goes_on_in_another_mode_with_the_same_end(comm, shared_tmp):
 
 
 def test_one_thread_writes_the_checkpoints_of_all_runs(comm, shared_tmp):
-    graph, threads_after = build(comm, GRAPHS["undirected"]), set()
+    graph, threads_after = build(comm, GRAPHS["undirected"]), []
     for number in range(3):
         hpcmp.run(p.NEAR, graph, checkpoints=hpcmp.Checkpoints(shared_tmp / str(number), every=1))
-        threads_after.add(frozenset(os.listdir("/proc/self/task")))
-    assert len(threads_after) == 1
+        threads_after.append(set(os.listdir("/proc/self/task")))
+    assert threads_after[1] | threads_after[2] <= threads_after[0]
 
 
 def test_a_signal_to_one_rank_ends_all_with_a_checkpoint(comm, shared_tmp):

@@ -5,7 +5,6 @@ import json
 import launch as launching
 import numba
 import numpy as np
-import pytest
 from mpi4py import MPI
 
 import hpcmp
@@ -63,7 +62,6 @@ print(json.dumps({"compiled": result["value"].tolist(), "plain": plain["value"].
 """
 
 
-@pytest.mark.limit(200)
 def test_an_edit_of_a_users_module_or_its_helper_is_seen_and_nothing_is_compiled_twice(tmp_path):
     (tmp_path / "run.py").write_text(RUN)
     env = launching.environment({"HPCMP_CACHE_DIR": tmp_path / "cache"})

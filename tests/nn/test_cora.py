@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jobs
+import launch as launching
 import pytest
 from thorough import IS_LONG
 
@@ -26,7 +27,7 @@ def cora(data, tmp_path_factory):
     return folder / "cora.h5"
 
 
-def accuracy(cora, kind, *settings, timeout):
+def accuracy(cora, kind, *settings, timeout=launching.HANG_S):
     """Mean test accuracy that the command tells, in percent."""
     more = [part for setting in settings for part in ("--set", setting)]
     command = ["train", EXAMPLES / f"cora-{kind}.toml", cora, "--json", *more]
@@ -37,7 +38,7 @@ def accuracy(cora, kind, *settings, timeout):
 @pytest.mark.parametrize("kind", SHORT)
 def test_a_short_training_of_one_seed_learns(cora, kind):
     epochs, least = SHORT[kind]
-    assert accuracy(cora, kind, f"train.epochs={epochs}", timeout=100) > least
+    assert accuracy(cora, kind, f"train.epochs={epochs}") > least
 
 
 @pytest.mark.skipif(not IS_LONG, reason="ten seeds take minutes; HPCMP_LONG_TESTS=1")

@@ -109,7 +109,7 @@ def trained(files):
             ["train", files / "config.toml", graph, "-o", run / "next", *more]
             + ["--set", "train.epochs=0", "--weights", run / "w.safetensors"],
         ]
-    jobs.run_commands(3, commands, files, timeout=200)
+    jobs.run_commands(3, commands, files)
     return {kind: files / kind for kind in CONVS}
 
 
