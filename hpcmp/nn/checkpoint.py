@@ -93,22 +93,26 @@ def restore(training, path, config, rows_digest, code=None, note=None):
     code : str, optional
         Fingerprint of a user's model, which must be that of the checkpoint; None: it need not.
     note : callable (text), optional
-        See `read`.
+        See `read`; also told that neither can be read.
 
     Returns
     -------
-    bool
-        Whether it was that of ``path``, not the one before.
+    path or None
+        Of which it was: ``path``, or the one before. None: neither can be
+        read, and the training is as it was.
 
     Raises
     ------
-    FileError, FormatError, ProgramError
-        It cannot be read, is damaged, or of another model, graph or seed.
-        Raised on every rank.
+    FormatError, ProgramError
+        It is of another model, graph or seed. Raised on every rank.
     """
     comm = training.data.view.comm
-    newest = path
-    path, (head, arrays, columns) = read(comm, path, note)
+    try:
+        path, (head, arrays, columns) = read(comm, path, note)
+    except (FileError, FormatError) as error:
+        if note and comm.rank == 0:
+            note(f"note: {error}; there is no other to go on from")
+        return None
     with together(comm):
         _check_same(training, path, head, config, rows_digest, code)
         weights = weights_in(arrays, files.WEIGHTS, training.kept, path)
@@ -124,7 +128,7 @@ def restore(training, path, config, rows_digest, code=None, note=None):
     training.best = {name: training.kept[name].mine(w) for name, w in best.items()} or training.best
     for (name, kind), a in states.items():
         training.state[name][kind] = training.kept[name].mine(a)
-    return path == newest
+    return path
 
 
 def fill(model, head, arrays, path):

@@ -126,18 +126,20 @@ def train(
             model = new_model(data)
             code = models.code_of(make.made, model) if hasattr(make, "made") else ""
         training = begin(data, model, seed)
-        path, is_newest = None if folder is None else files.path_of(folder, seed), True
-        if resumes and comm.bcast(path.is_file() if comm.rank == 0 else None):
+        path = taken = None if folder is None else files.path_of(folder, seed)
+        is_there = resumes and comm.bcast(path.is_file() if comm.rank == 0 else None)
+        if is_there:
             known = None if checkpoints.changed_code else code
-            is_newest = checkpoint.restore(training, path, config, rows_digest, known, progress)
+            taken = checkpoint.restore(training, path, config, rows_digest, known, progress)
+            at = f"going on from the checkpoint after {training.n_epochs} epochs" if taken else "it begins anew"
             if progress and comm.rank == 0:
-                progress(f"seed {seed}: going on from the checkpoint after {training.n_epochs} epochs")
-        elif start_from is not None:
+                progress(f"seed {seed}: {at}")
+        if start_from is not None and not (is_there and taken):
             start_from(model)
         if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
             _clear(comm, folder)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest, progress)
+        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), taken == path, progress)
         run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -291,7 +293,7 @@ def _prepare(folder, resume, force):
     found = files.files_in(folder)
     whole = {path for path in found if is_ours(path)}
     alien = [path for path in found if path.stat().st_size and not {path, files.before(path)} & whole]
-    if alien and not force:
+    if alien and not force and not (resume and whole):  # damaged ones, beside others of a training
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")
