@@ -302,10 +302,10 @@ class _Locks:
         return True
 
     @contextlib.contextmanager
-    def files(self):
-        """While entries are read or written."""
+    def files(self, how):
+        """While entries are read (LOCK_SH: all ranks of a machine at once), or written (LOCK_EX)."""
         with self.within_process:
-            self._set(fcntl.LOCK_EX, 0)
+            self._set(how, 0)
             try:
                 yield
             finally:
@@ -314,7 +314,7 @@ class _Locks:
     def _set(self, what, byte):
         with contextlib.suppress(OSError):  # a file system without locks
             if self.file is None:
-                self.file = open(CACHE_FOLDER / "locks", "wb")  # noqa: SIM115
+                self.file = open(CACHE_FOLDER / "locks", "w+b")  # noqa: SIM115
             fcntl.lockf(self.file, what, 1, byte)
 
 
@@ -337,7 +337,7 @@ class _SharedFiles:
         return self._load(key) if found is None and _LOCKS.compile_alone(key) else found
 
     def _load(self, key):
-        with _LOCKS.files():
+        with _LOCKS.files(fcntl.LOCK_SH):
             try:
                 return self.unlocked.load(key)
             except ImportError:  # of the module of a user's function, which this process has not
@@ -345,12 +345,12 @@ class _SharedFiles:
 
     def save(self, key, entry):
         """Add an entry. Local."""
-        with _LOCKS.files():
+        with _LOCKS.files(fcntl.LOCK_EX):
             self.unlocked.save(key, entry)
 
     def flush(self):
         """Forget all entries. Local."""
-        with _LOCKS.files():
+        with _LOCKS.files(fcntl.LOCK_EX):
             self.unlocked.flush()
 
 

@@ -13,6 +13,7 @@ sessions of many ranks, which need both cores.
 
 import faulthandler
 import functools
+import gc
 import hashlib
 import os
 import re
@@ -239,6 +240,10 @@ def pytest_collection_finish(session):
     digests = WORLD.allgather(hashlib.sha256(names.encode()).hexdigest())
     if len(set(digests)) > 1:
         _end_all_ranks(f"collected {len(session.items)} tests, not those of the other ranks:\n{names}")
+    # Thousands of tests are there to stay. Looked at again and again while numba makes objects by the million, they take
+    # an eighth of the time it needs to compile.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_runtest_logreport(report):

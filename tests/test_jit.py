@@ -140,7 +140,7 @@ def wait_for(path):
 
 
 def said(process):
-    assert process.wait() == 0
+    assert process.wait(launching.HANG_S) == 0
     return json.loads(process.stdout.read())
 
 
@@ -165,6 +165,18 @@ def test_one_process_compiles_a_kernel_and_those_that_ask_meanwhile_load_it(tmp_
     assert said(second) == said(third) == [[2.0] * 3, 1, 0]
     assert not (tmp_path / "second compiles").exists()
     assert not (tmp_path / "third compiles").exists()
+
+
+def test_processes_load_kernels_at_once(tmp_path, compile_in_a_process):
+    said(compile_in_a_process("first", 2.0))
+    (locks,) = tmp_path.glob("cache/*/locks")
+    reads = f"import fcntl; file = open({str(locks)!r}, 'rb'); fcntl.lockf(file, fcntl.LOCK_SH, 1, 0); print('reads'); input()"
+    argv = launching.command(None, "-uc", reads)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "reads\n"
+        assert said(compile_in_a_process("second", 2.0)) == [[2.0] * 3, 1, 0]
+        assert other.poll() is None
+        other.communicate("\n")
 
 
 def test_a_process_that_dies_while_it_compiles_leaves_nothing_locked(tmp_path, compile_in_a_process):
