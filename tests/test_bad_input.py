@@ -379,7 +379,7 @@ def test_mistake_is_refused_with_one_message(outcomes, name, ranks):
 
 @pytest.mark.parametrize(
     "ranks, name",
-    [*((3, name) for name in LAUNCHED[:: 1 if IS_LONG else 2]), *((1, name) for name in LAUNCHED[1::6])],
+    [*((3, name) for name in LAUNCHED[:: 1 if IS_LONG else 4]), *((1, name) for name in LAUNCHED[1::6])],
 )
 def test_mistake_ends_all_ranks_of_a_job(launch, files, tmp_path, name, ranks):
     output = tmp_path / "out" / "out.h5"

@@ -93,7 +93,7 @@ def test_slow_ranks_that_get_on_are_left_alone(comm):
     if comm.size not in (1, 3):
         pytest.skip("seconds of waiting; one rank and several are enough")
     is_last = comm.rank == comm.size - 1
-    seconds = 2 * watchdog.LEAST_S
+    seconds = 1.5 * watchdog.LEAST_S
     with watchdog.Watchdog(comm, seconds):
         if comm.rank == 0:
             for _ in range(4):

@@ -253,12 +253,12 @@ def gate(src, dst, edge):
 
 graph, _ = hpcmp.build_graph(MPI.COMM_SELF, hpcmp.generate.kronecker(MPI.COMM_SELF, scale=4, weights=(0.5, 1.5)))
 view = nn.View(graph)
-for derivative in (None, lambda src, dst, edge: (edge.weight * dst, edge.weight * src)):
+given = lambda src, dst, edge: (edge.weight * dst, edge.weight * src)
+for derivative, aggregate in ((None, "sum"), (given, "max")):
     message = nn.by_channel(gate, derivative)
-    for aggregate in ("sum", "max"):
-        x = nn.Tensor(np.ones((graph.n_owned, 2), np.float32), view, True)
-        out = nn.propagate(view, message, x, aggregate=aggregate)
-        nn.backward(out, out.data)
+    x = nn.Tensor(np.ones((graph.n_owned, 2), np.float32), view, True)
+    out = nn.propagate(view, message, x, aggregate=aggregate)
+    nn.backward(out, out.data)
     print(*sorted({jit.is_cached(loop) for loop in message.loops.values()}))
 """
 

@@ -35,7 +35,7 @@ def accuracy(cora, kind, *settings, timeout=launching.HANG_S):
     return 100 * json.loads(text)["metrics"]["test_accuracy"]["mean"]
 
 
-@pytest.mark.parametrize("kind", SHORT)
+@pytest.mark.parametrize("kind", SHORT if IS_LONG else ["gcn"])
 def test_a_short_training_of_one_seed_learns(cora, kind):
     epochs, least = SHORT[kind]
     assert accuracy(cora, kind, f"train.epochs={epochs}") > least
