@@ -26,6 +26,7 @@ import time
 import types
 from pathlib import Path
 
+from hpcmp import pulse
 from hpcmp.workers import Workers
 
 os.environ.setdefault("NUMBA_DISABLE_INTEL_SVML", "1")  # read by numba when it is first imported
@@ -63,8 +64,9 @@ def _writable(folder):
 PRIVATE_CACHE = "hpcmp-numba-"
 CACHE_FOLDER = _writable(_cache_folder())
 
-import numba  # noqa: E402
-from numba.extending import register_jitable  # noqa: E402
+with pulse.slow():  # hundreds of files, perhaps of a slow disk
+    import numba
+    from numba.extending import register_jitable
 
 # Had numba been imported before us, the variable set above would make it read its environment again at the first
 # compilation, and forget this folder.
@@ -301,9 +303,16 @@ class _Locks:
         self._set(fcntl.LOCK_EX, self.held)
         return True
 
+    def reading(self):
+        """While entries are read, by all ranks of a machine at once."""
+        return self._files(fcntl.LOCK_SH)
+
+    def writing(self):
+        """While entries are written."""
+        return self._files(fcntl.LOCK_EX)
+
     @contextlib.contextmanager
-    def files(self, how):
-        """While entries are read (LOCK_SH: all ranks of a machine at once), or written (LOCK_EX)."""
+    def _files(self, how):
         with self.within_process:
             self._set(how, 0)
             try:
@@ -314,7 +323,7 @@ class _Locks:
     def _set(self, what, byte):
         with contextlib.suppress(OSError):  # a file system without locks
             if self.file is None:
-                self.file = open(CACHE_FOLDER / "locks", "w+b")  # noqa: SIM115
+                self.file = open(CACHE_FOLDER / "locks", "w+b")  # noqa: SIM115  (to be read, too: LOCK_SH asks for that)
             fcntl.lockf(self.file, what, 1, byte)
 
 
@@ -337,7 +346,7 @@ class _SharedFiles:
         return self._load(key) if found is None and _LOCKS.compile_alone(key) else found
 
     def _load(self, key):
-        with _LOCKS.files(fcntl.LOCK_SH):
+        with _LOCKS.reading():
             try:
                 return self.unlocked.load(key)
             except ImportError:  # of the module of a user's function, which this process has not
@@ -345,12 +354,12 @@ class _SharedFiles:
 
     def save(self, key, entry):
         """Add an entry. Local."""
-        with _LOCKS.files(fcntl.LOCK_EX):
+        with _LOCKS.writing():
             self.unlocked.save(key, entry)
 
     def flush(self):
         """Forget all entries. Local."""
-        with _LOCKS.files(fcntl.LOCK_EX):
+        with _LOCKS.writing():
             self.unlocked.flush()
 
 

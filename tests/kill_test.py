@@ -155,6 +155,8 @@ def once(kind, n_ranks, rng, kills):
     finally:
         launching.kill(job)
     kind.n_went_on += "going on from" in stderr
+    if "begins anew" in stderr:
+        raise Wrong(f"{kind.name} on {n_ranks} ranks finds no good checkpoint\n{stderr[-3000:]}")
     if process.returncode == 0:
         if digest_of(stdout) != kind.digest:
             raise Wrong(f"{kind.name} on {n_ranks} ranks ends with other bits: {digest_of(stdout)}, not {kind.digest}")

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HANG_S = 280  # no job of a test takes so long, on a slow machine that has other work either
+HANG_S = 280  # no job takes so long on a slow machine that has other work, unless its test says so
 JOB = "HPCMP_TEST_JOB"  # in the environment of every process of one launch, so that each can be found again
 
 # What launchers leave in the environment: a rank that starts a new job must not pass its own identity on, nor one of

@@ -2,8 +2,9 @@
 
 Each case runs on 1 and on 3 ranks: exit code 2, one message, spoken by rank 0;
 no traceback; and an output of hpcmp that was there before keeps its bytes. All cases run
-in one job, and `LAUNCHED` once more in a job each, of which no process is left
-(on one rank, where nobody can be left behind, every fifth of them).
+in one job, and `LAUNCHED` once more in a job each, of which no process is left:
+every fourth, or all with HPCMP_LONG_TESTS=1, and on one rank, where nobody can
+be left behind, every sixth.
 """
 
 import functools

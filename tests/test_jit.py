@@ -167,16 +167,34 @@ def test_one_process_compiles_a_kernel_and_those_that_ask_meanwhile_load_it(tmp_
     assert not (tmp_path / "third compiles").exists()
 
 
-def test_processes_load_kernels_at_once(tmp_path, compile_in_a_process):
-    said(compile_in_a_process("first", 2.0))
-    (locks,) = tmp_path.glob("cache/*/locks")
-    reads = f"import fcntl; file = open({str(locks)!r}, 'rb'); fcntl.lockf(file, fcntl.LOCK_SH, 1, 0); print('reads'); input()"
-    argv = launching.command(None, "-uc", reads)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "reads\n"
-        assert said(compile_in_a_process("second", 2.0)) == [[2.0] * 3, 1, 0]
-        assert other.poll() is None
-        other.communicate("\n")
+TRIES = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    for how in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+        try:
+            fcntl.lockf(file, how | fcntl.LOCK_NB, 1, 0)
+            print("taken")
+        except BlockingIOError:
+            print("refused")
+"""
+
+
+def test_processes_read_the_cache_at_once_and_write_it_alone(tmp_path):
+    locks, how = jit._LOCKS, []
+    argv = launching.command(None, "-c", TRIES, jit.CACHE_FOLDER / "locks")
+
+    class Unlocked:
+        def load(self, key):
+            how.append(subprocess.check_output(argv, text=True).split())
+
+        save = flush = lambda self, *entry: self.load(None)
+
+    files = jit._SharedFiles(Unlocked())
+    with locks.within_process:
+        files.load("key")
+        files.save("key", "entry")
+        files.flush()
+    assert how == [["taken", "refused"], ["refused", "refused"], ["refused", "refused"]]
 
 
 def test_a_process_that_dies_while_it_compiles_leaves_nothing_locked(tmp_path, compile_in_a_process):

@@ -170,6 +170,7 @@ def test_a_training_that_was_requeued_ends_with_the_digest_of_one_that_was_not(c
     job, folder = submitted["train"]
     printed = end_of(cluster, job, folder / "job.out")
     assert re.findall("checkpointed after epoch (.)", printed) == ["1"]
+    assert "going on from the checkpoint after 1 epochs" in printed
     assert digest(printed) == digest(alone[1]["train"])
 
 

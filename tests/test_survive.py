@@ -85,7 +85,7 @@ def kill_in_mid_run(folder, command, n_killed, rng):
     return process.returncode, stdout, stderr
 
 
-@pytest.mark.limit(3 * LIMIT_S)
+@pytest.mark.limit(launching.HANG_S + 3 * LIMIT_S)
 @pytest.mark.parametrize(("kind", "n_killed"), [("program", 1), ("training", 2), ("agents", 1)])
 def test_the_others_go_on_and_end_with_the_same_digest(folder, kind, n_killed):
     if kind != "program" and not IS_LONG:

@@ -155,7 +155,6 @@ def _run_verb(comm, verb, args):
 def _watched(comm, seconds):
     if seconds is None:
         return contextlib.nullcontext()
-    import hpcmp.jit  # noqa: F401  numba takes seconds to load from a slow disk, in which no rank gets on
     from hpcmp.watchdog import Watchdog
 
     return Watchdog(comm, seconds)

@@ -23,7 +23,9 @@ def add_arguments(parser):
     )
     add_leaving(parser, "RUN/stop")
     parser.add_argument("--force", action="store_true", help="begin anew in a folder that holds a training")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in RUN; without any, begin")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest good checkpoints in RUN; a seed without one begins"
+    )
     parser.add_argument(
         "--changed-code", action="store_true", help="resume though the code of a model of your own has changed"
     )

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcmp.comm import raise_together, together
+from hpcmp.comm import on_rank_0, raise_together, together
 from hpcmp.errors import FileError, MemoryLimitError, ProgramError, Suspended
 from hpcmp.io import room, snapshot
 
@@ -269,9 +269,11 @@ class Keeper:
         if found is None:
             where, found = f"in {folder}", snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
-            is_bad = self.comm.rank == 0 and bool(snapshot.steps_in(folder))
+            are_bad = on_rank_0(self.comm, lambda: snapshot.set_aside(folder))
             self.say(
-                f"no checkpoint in {folder} {'can be used; the run begins anew' if is_bad else 'yet; the run begins'}"
+                f"no checkpoint in {folder} can be used; they are kept as {snapshot.DAMAGED}*, and the run begins anew"
+                if are_bad
+                else f"no checkpoint in {folder} yet; the run begins"
             )
             return None
         raise_together(self.comm, self._unlike(found.facts["identity"]))

@@ -104,6 +104,18 @@ def is_ours(path):
     return isinstance(said, str) and said in FORMATS
 
 
+def is_damaged(path):
+    """Whether a file begins as HDF5, and cannot be opened. Local."""
+    with open(path, "rb") as file:
+        if file.read(len(HDF5_MARK)) != HDF5_MARK:
+            return False
+    try:
+        with h5py.File(path, "r"):
+            return False
+    except DAMAGE:
+        return True
+
+
 def check_is_file(path):
     """Refuse what is missing, no regular file, or unreadable. Local."""
     path = Path(path)

@@ -99,19 +99,22 @@ def restore(training, path, config, rows_digest, code=None, note=None):
     -------
     path or None
         Of which it was: ``path``, or the one before. None: neither can be
-        read, and the training is as it was.
+        read; both were set aside, and the training is as it was.
 
     Raises
     ------
     FormatError, ProgramError
         It is of another model, graph or seed. Raised on every rank.
+    FileError
+        They cannot be set aside. Raised on every rank.
     """
     comm = training.data.view.comm
     try:
         path, (head, arrays, columns) = read(comm, path, note)
     except (FileError, FormatError) as error:
+        files.set_aside(comm, path)
         if note and comm.rank == 0:
-            note(f"note: {error}; there is no other to go on from")
+            note(f"note: {error}; there is no other to go on from, it is kept as {files.damaged(path).name}")
         return None
     with together(comm):
         _check_same(training, path, head, config, rows_digest, code)

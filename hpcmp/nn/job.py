@@ -11,7 +11,7 @@ from hpcmp.comm import collective, on_rank_0, raise_together, together
 from hpcmp.engine.checkpoints import Wishes, remove_stop_file
 from hpcmp.errors import FileError, ProgramError, Suspended
 from hpcmp.io import checkpoint as files
-from hpcmp.io.h5 import is_ours
+from hpcmp.io.h5 import is_damaged, is_ours
 from hpcmp.io.whole_file import parts_of, usable_folder, write_errors
 from hpcmp.nn import checkpoint, linked, models, room
 from hpcmp.nn import data as data_of
@@ -126,20 +126,22 @@ def train(
             model = new_model(data)
             code = models.code_of(make.made, model) if hasattr(make, "made") else ""
         training = begin(data, model, seed)
-        path = taken = None if folder is None else files.path_of(folder, seed)
-        is_there = resumes and comm.bcast(path.is_file() if comm.rank == 0 else None)
-        if is_there:
+        path, resumed_from = None if folder is None else files.path_of(folder, seed), None
+        if resumes and on_rank_0(comm, lambda at=path: at.is_file() or files.before(at).is_file()):
             known = None if checkpoints.changed_code else code
-            taken = checkpoint.restore(training, path, config, rows_digest, known, progress)
-            at = f"going on from the checkpoint after {training.n_epochs} epochs" if taken else "it begins anew"
+            resumed_from = checkpoint.restore(training, path, config, rows_digest, known, progress)
+            what = (
+                f"going on from the checkpoint after {training.n_epochs} epochs" if resumed_from else "it begins anew"
+            )
             if progress and comm.rank == 0:
-                progress(f"seed {seed}: {at}")
-        if start_from is not None and not (is_there and taken):
+                progress(f"seed {seed}: {what}")
+        if resumed_from is None and start_from is not None:
             start_from(model)
         if checkpoints is not None and checkpoints.force and not resumes and seed == config.seeds[0]:
             _clear(comm, folder)
         trained.histories[seed] = training.history
-        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), taken == path, progress)
+        is_newest = resumed_from in (None, path)
+        keep = _Keeper(graph, training, trained, checkpoints, config, (rows_digest, code), is_newest, progress)
         run_epochs(training, settings.epochs, progress=progress, after=keep.after_epoch)
         keep.save()
         training.finish()
@@ -272,8 +274,8 @@ def prepare(comm, folder, *, resume=False, force=False):
     Raises
     ------
     FileError
-        It cannot be made or written, or holds a training already. Raised on
-        every rank.
+        It cannot be made or written, holds a training already, or under such a
+        name a file that hpcmp did not write. Raised on every rank.
     """
     _on_rank_0(comm, folder, lambda: _prepare(Path(folder), resume, force))
 
@@ -292,8 +294,11 @@ def _prepare(folder, resume, force):
     usable_folder(folder, "checkpoints and history")
     found = files.files_in(folder)
     whole = {path for path in found if is_ours(path)}
-    alien = [path for path in found if path.stat().st_size and not {path, files.before(path)} & whole]
-    if alien and not force and not (resume and whole):  # damaged ones, beside others of a training
+    known = {
+        path for path in found if path.stat().st_size == 0 or (resume and is_damaged(path))
+    }  # empty: a full disk's
+    alien = [path for path in found if not {path, files.before(path)} & whole and path not in known]
+    if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
         raise FileError(f"{folder} holds a training already; go on with it by --resume, or begin anew with --force")

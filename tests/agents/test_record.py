@@ -9,7 +9,9 @@ from graphs import sample
 from mpi4py import MPI
 
 from hpcmp import agents, analysis
+from hpcmp.agents import record
 from hpcmp.agents.post import Post
+from hpcmp.agents.run import Run
 from hpcmp.analysis import flow
 from hpcmp.errors import FileError, MemoryLimitError, ProgramError
 from hpcmp.hashing import is_sampled
@@ -133,6 +135,19 @@ def test_seconds_of_each_step_and_rank_are_kept_beside_the_records(comm, shared_
         assert total[timing["rank"] == 0].sum() < found.result.seconds["run"]
         slow = flow.slow_steps(found.trace, 3)
         assert slow[0]["seconds"] == total.max() and len({row["step"] for row in slow}) == 3
+
+
+def test_the_first_step_has_no_seconds_of_what_comes_before(comm, monkeypatch, shared_tmp):
+    begin, passed = Run._begin, [0.0]
+
+    def slowly(self):
+        passed[0] += 1000
+        begin(self)
+
+    monkeypatch.setattr(Run, "_begin", slowly)
+    monkeypatch.setattr(record, "_work_s", lambda: passed[0])
+    found = run(stage(comm), shared_tmp / "late", "headers")
+    assert passed == [1000] and not any(found.trace.timing[name].any() for name in files.PHASES)
 
 
 def test_a_segment_that_cannot_be_written_ends_all_ranks(comm, shared_tmp, monkeypatch):

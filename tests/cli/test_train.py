@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 
+import h5py
 import jobs
 import launch as launching
 import learning
@@ -197,10 +198,13 @@ def resumed(files, tmp_path_factory):
         }
         begun = [told[name]("--set", "train.epochs=5") for name in STOPPED]
         jobs.run_commands(first, begun, folder)
-        (folder / "gcn" / "checkpoint-1.h5").unlink()
+        for path in (folder / "gcn").glob("checkpoint-1.*"):
+            path.unlink()
         again = [told[name]("--resume", "--json") for name in STOPPED]
-        texts = iter(jobs.run_commands(then, [command for command in again for _ in range(2)], folder))
-        return folder, {name: [json.loads(next(texts)) for _ in range(2)] for name in STOPPED}
+        outcomes = iter(jobs.outcomes_of(then, [command for command in again for _ in range(2)], folder))
+        found = {name: [next(outcomes) for _ in range(2)] for name in STOPPED}
+        assert all("seed 0: going on from" in outcome["stderr"][0] for twice in found.values() for outcome in twice)
+        return folder, {name: [json.loads(outcome["stdout"]) for outcome in twice] for name, twice in found.items()}
 
     return on
 
@@ -247,11 +251,38 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(said, files, tmp_
     analysis.open(path).check()
     assert analysis.open(kept).n_epochs == 8  # not the damaged one
     for bad in (path, kept):
-        DAMAGES["cut"](bad)
-    (outcome,) = jobs.outcomes_of(1, [again], tmp_path)
+        DAMAGES[damage](bad)
+    bytes_before = {bad.name: bad.read_bytes() for bad in (path, kept)}
+    (outcome,) = jobs.outcomes_of(3, [again], tmp_path)
     assert outcome["code"] == 0 and "there is no other to go on from" in outcome["stderr"][0]
     assert "seed 1: it begins anew" in outcome["stderr"][0] and "seed 0: going on" in outcome["stderr"][0]
     assert json.loads(outcome["stdout"])["digest"] == said(1)[1]["gcn"]["digest"]
+    assert {name: (run / f"damaged-{name}").read_bytes() for name in bytes_before} == bytes_before
+    assert (analysis.open(path).n_epochs, analysis.open(kept).n_epochs) == (12, 8)
+
+
+def test_a_training_that_begins_anew_takes_the_weights_it_was_given(files, tmp_path):
+    run, weights = tmp_path / "run", tmp_path / "w.safetensors"
+    short = ["--set", "train.seeds=1", "--set", "train.epochs=2", "--json"]
+    first, _ = jobs.run_commands(3, [train(files, run, *short), ["export", run, "-o", weights]], tmp_path)
+    given = [*short, "--weights", weights]
+    (path,) = run.glob("checkpoint-*.h5")
+    DAMAGES["flipped"](path)
+    commands = [train(files, run, *given, "--resume"), train(files, tmp_path / "other", *given)]
+    anew, other = (json.loads(text)["digest"] for text in jobs.run_commands(3, commands, tmp_path))
+    assert anew == other != json.loads(first)["digest"]
+
+
+def test_a_file_of_others_is_not_replaced_by_a_training_that_goes_on(files, tmp_path):
+    run = tmp_path / "run"
+    jobs.run_commands(1, [train(files, run, "--set", "train.seeds=1", "--set", "train.epochs=1")], tmp_path)
+    with h5py.File(run / "checkpoint-1.h5", "w") as other:
+        other["weights"] = [1.0]
+    theirs = (run / "checkpoint-1.h5").read_bytes()
+    more = ["--set", "train.seeds=2", "--set", "train.epochs=1", "--resume"]
+    (outcome,) = jobs.outcomes_of(3, [train(files, run, *more)], tmp_path)
+    assert outcome["code"] == 2 and "checkpoint-1.h5 exists and is no file of hpcmp" in outcome["stderr"][0]
+    assert (run / "checkpoint-1.h5").read_bytes() == theirs
 
 
 def test_other_code_of_a_model_is_refused_unless_it_does_not_matter(files, tmp_path):
@@ -290,9 +321,10 @@ def test_a_killed_training_goes_on_with_the_same_bits(files, tmp_path, name, fir
     assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL, 137, 9)
     epochs = analysis.open(path).n_epochs + 6
     more = [*options, "--set", f"train.epochs={epochs}", "--json"]
-    resumed = jobs.run_commands(then, [told(run, *more, "--resume")], tmp_path)
+    (resumed,) = jobs.outcomes_of(then, [told(run, *more, "--resume")], tmp_path)
+    assert f"going on from the checkpoint after {epochs - 6} epochs" in resumed["stderr"][0]
     whole = jobs.run_commands(then, [told(tmp_path / "whole", *more)], tmp_path)
-    assert json.loads(resumed[0])["digest"] == json.loads(whole[0])["digest"]
+    assert json.loads(resumed["stdout"])["digest"] == json.loads(whole[0])["digest"]
     assert not list(run.glob(".*"))
 
 
@@ -382,8 +414,6 @@ def refused(files, tmp_path_factory):
 
 def first_weight(path):
     """Where in a checkpoint the bytes of a weight begin."""
-    import h5py
-
     with h5py.File(path) as handle:
         return next(iter(handle["weights"].values())).id.get_offset()
 

@@ -135,6 +135,25 @@ def test_a_run_that_is_done_need_not_leave_and_an_old_file_tells_nothing(comm, s
     assert hpcmp.run(program, graph, checkpoints=again).n_steps == 3
 
 
+def test_where_no_checkpoint_can_be_read_the_run_begins_anew_and_keeps_them(comm, shared_tmp):
+    graph, folder, said = build(comm, GRAPHS["undirected"]), shared_tmp / "ck", []
+    whole = hpcmp.run(p.NEAR, graph, checkpoints=hpcmp.Checkpoints(folder, every=1))
+    if comm.rank == 0:
+        steps = snapshot.steps_in(folder)
+        for step in steps:
+            (snapshot.path_of(folder, step) / "commit.json").write_text("{")
+    comm.Barrier()
+    asked = hpcmp.Checkpoints(folder, every=1, resume=True)
+    run = hpcmp.run(p.NEAR, graph, checkpoints=asked, progress=said.append)
+    assert run.digest == whole.digest and run.checkpoints["resumed_from"] is None
+    if comm.rank == 0:
+        assert len(said) >= 3 and "the run begins anew" in said[2]
+        for step in steps:
+            path = snapshot.path_of(folder, step)
+            assert (folder / f"damaged-{path.name}" / "commit.json").read_text() == "{"
+        assert snapshot.steps_in(folder) == steps
+
+
 def test_the_clock_says_when_to_write(comm, shared_tmp):
     graph, program = build(comm, ZOO), p.AGGREGATES["sum"]
     slow = replace(program, steps=6, until=lambda ctx: time.sleep(0.05))
