@@ -223,21 +223,17 @@ def abort(comm, error):
     os._exit(code)  # MPICH returns from Abort and ends the process later; until then it must not go on
 
 
-# A launcher that shares its core with ranks that poll may get it back after some tenths of a second only.
-WAIT_S, HOP_S = 2.0, 0.5
-
-
-def _let_launcher_read(stream):
+def _let_launcher_read(stream, wait_s=2.0, hop_s=0.2):
     """Wait until the launcher has taken what was written to a pipe. Local.
 
     Launchers drop what a process wrote last when that process aborts: first
     wait for the pipe to be empty, then for the hops behind it.
     """
-    end = time.monotonic() + WAIT_S
+    end = time.monotonic() + wait_s
     with contextlib.suppress(OSError, ValueError):  # no file, or no pipe
         while any(fcntl.ioctl(stream.fileno(), termios.FIONREAD, bytes(4))) and time.monotonic() < end:
             time.sleep(0.01)
-    time.sleep(HOP_S)
+    time.sleep(hop_s)
 
 
 def _describe(error):

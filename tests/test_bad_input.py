@@ -24,6 +24,7 @@ SENTINEL = bad_files.older_result()  # to be kept
 KEPT = "by hand\n"
 NOTES = ("note: ", "reading ", "building ", "cutting ", "step ")  # lines of progress, which may come before the message
 LONGEST = 600  # characters of a message that is still read
+LIMIT_S = 40  # a launch takes about one second; a loaded machine several
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,7 @@ def shown_as(argv, *texts):
 
 def refuses(launch, ranks, argv, says):
     """Launch a command that must be refused, on so many ranks (1: alone)."""
-    done = launch(None if ranks == 1 else ranks, *argv)
+    done = launch(None if ranks == 1 else ranks, *argv, timeout=LIMIT_S)
     shown = shown_as(argv, done.stdout, done.stderr)
     check_message(done.returncode, [done.stderr], says, shown)
     assert not launching.still_running(done), shown

@@ -70,7 +70,7 @@ def kill_in_mid_run(folder, command, n_killed, rng):
         end = time.monotonic() + LIMIT_S
         while not list((folder / "ck").glob("*[0-9]*")) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
-        time.sleep(rng.random() / 10)
+        time.sleep(rng.random() / 4)
         ranks = [pid for pid in launching.processes(job) if "python" in launching.name_of(pid)]
         assert len(ranks) == RANKS, f"{len(ranks)} ranks, {process.poll()}"
         for pid in rng.sample(ranks, n_killed):

@@ -16,7 +16,7 @@ from hpcmp.comm import raise_together
 from hpcmp.errors import EXIT_HANG, LaunchError
 
 RANKS = 2
-DEADLINE_S = 4
+DEADLINE_S = 2
 END_S = 10  # the job has ended so long after its deadline
 
 PROGRAM = """import os
@@ -96,14 +96,14 @@ def test_slow_ranks_that_get_on_are_left_alone(comm):
     seconds = 1.5 * watchdog.LEAST_S
     with watchdog.Watchdog(comm, seconds):
         if comm.rank == 0:
-            for _ in range(4):
-                time.sleep(0.4 * seconds)
+            for _ in range(3):
+                time.sleep(0.7 * seconds)
                 pulse.beat()
         raise_together(comm, None)
         if is_last:  # what it waited for the first does not count
-            time.sleep(0.4 * seconds)
+            time.sleep(0.7 * seconds)
             with pulse.slow():
-                time.sleep(1.5 * seconds)
+                time.sleep(2 * seconds)
         raise_together(comm, None)
         if is_last and comm.size > 1:
             with pulse.silent():  # with Python's lock held

@@ -17,6 +17,7 @@ from pathlib import Path
 from hpcmp.comm import on_rank_0, raise_together, together
 from hpcmp.errors import FileError, MemoryLimitError, ProgramError, Suspended
 from hpcmp.io import room, snapshot
+from hpcmp.io.whole_file import DAMAGED, set_aside
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 STOP_FILE = "stop"  # in the folder of checkpoints: as a signal, for launchers that pass none on
@@ -269,9 +270,11 @@ class Keeper:
         if found is None:
             where, found = f"in {folder}", snapshot.load_newest(self.comm, folder, self.say)
         if found is None:
-            are_bad = on_rank_0(self.comm, lambda: snapshot.set_aside(folder))
+            are_bad = on_rank_0(
+                self.comm, lambda: set_aside(snapshot.path_of(folder, step) for step in snapshot.steps_in(folder))
+            )
             self.say(
-                f"no checkpoint in {folder} can be used; they are kept as {snapshot.DAMAGED}*, and the run begins anew"
+                f"no checkpoint in {folder} can be used; they are kept as {DAMAGED}*, and the run begins anew"
                 if are_bad
                 else f"no checkpoint in {folder} yet; the run begins"
             )

@@ -16,7 +16,6 @@ Rows of vertices lie by ascending id. Rank 0 writes and reads both files; one ap
 only when it is complete and on the disk.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -32,7 +31,7 @@ from hpcmp.io.parallel import write_file
 from hpcmp.io.provenance import provenance
 from hpcmp.io.whole_file import stream_of, write_errors
 
-HISTORY, DAMAGED = "history.h5", "damaged-"
+HISTORY = "history.h5"
 WEIGHTS, BEST, OPTIMIZER, PLACES, EPOCHS = "weights", "best", "optimizer", "places", "history"
 ROW = "row"
 COUNTS = (
@@ -54,30 +53,6 @@ def path_of(folder, seed):
 def before(path):
     """Where the checkpoint before a checkpoint lies. Local."""
     return path.with_suffix(".before.h5")
-
-
-def damaged(path):
-    """Where a checkpoint is kept that cannot be read. Local."""
-    return path.with_name(f"{DAMAGED}{path.name}")
-
-
-def set_aside(comm, path):
-    """Rename a checkpoint that cannot be read, and the one before. Collective.
-
-    No other takes these names, and nobody reads them.
-
-    Raises
-    ------
-    FileError
-        It cannot be renamed. Raised on every rank.
-    """
-
-    def rename():
-        for there in (before(path), path):
-            with write_errors(there), contextlib.suppress(FileNotFoundError):
-                os.replace(there, damaged(there))
-
-    on_rank_0(comm, rename)
 
 
 def seeds_in(folder):

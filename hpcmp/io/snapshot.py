@@ -36,7 +36,6 @@ NAME = re.compile(r"step-(\d{12})\Z")
 PLAIN = re.compile(r"([<|])([iufcbS])([1-9]\d{0,5})\Z")  # dtypes of columns
 BLOCK_BYTES = 1 << 22  # of one CRC
 KEPT = 2  # checkpoints
-DAMAGED = "damaged-"  # before the names of those that cannot be read, where there is no other
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # not through a link; a pipe is empty and does not let us wait
 MAX_RECORD_BYTES = 1 << 28
 MAX_WIDTH = 1 << 24  # values of a row
@@ -180,21 +179,6 @@ class Writer:
     def close(self):
         """Let the thread go. Local."""
         self._thread.close()
-
-
-def set_aside(folder):
-    """Rename checkpoints that cannot be read; whether there were any. Local.
-
-    No other takes these names, and nobody reads them.
-    """
-    steps = steps_in(folder)
-    for step in steps:
-        path = path_of(folder, step)
-        aside = path.with_name(DAMAGED + path.name)
-        with write_errors(path):
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(path, aside)
-    return bool(steps)
 
 
 def clear(folder):

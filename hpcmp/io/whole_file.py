@@ -10,12 +10,13 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 from hpcmp import pulse
 from hpcmp.errors import FileError, HpcmpError
 
-PART = ".part"
+PART, DAMAGED = ".part", "damaged-"
 NAME_CHARACTERS = (
     48  # of the name to come, at most 4 bytes each; with the rest it stays below the 255 that systems take
 )
@@ -92,6 +93,27 @@ def stream_of(path):
     """`part_of` as a binary stream. Local."""
     with part_of(path) as part, open(part, "wb") as out:
         yield out
+
+
+def set_aside(paths):
+    """Rename files or folders that cannot be read; whether there were any. Local.
+
+    Their names begin with `DAMAGED` then, nothing reads them, and what was
+    kept under such a name before goes.
+
+    Raises
+    ------
+    FileError
+        One cannot be renamed.
+    """
+    found = [path for path in paths if path.exists()]
+    for path in found:
+        aside = path.with_name(f"{DAMAGED}{path.name}")
+        with write_errors(path):
+            if aside.is_dir():  # a file is replaced
+                shutil.rmtree(aside)
+            path.replace(aside)
+    return bool(found)
 
 
 def parts_of(folder, pattern):

@@ -8,11 +8,12 @@ dense sums.
 
 import numpy as np
 
-from hpcmp.comm import together
+from hpcmp.comm import on_rank_0, together
 from hpcmp.dtypes import GID
 from hpcmp.errors import FileError, FormatError, ProgramError
 from hpcmp.hashing import hash_sum
 from hpcmp.io import checkpoint as files
+from hpcmp.io.whole_file import DAMAGED, set_aside
 from hpcmp.nn import config as configs
 from hpcmp.nn.module import Rows
 from hpcmp.nn.relations import RelationRows
@@ -112,9 +113,9 @@ def restore(training, path, config, rows_digest, code=None, note=None):
     try:
         path, (head, arrays, columns) = read(comm, path, note)
     except (FileError, FormatError) as error:
-        files.set_aside(comm, path)
+        on_rank_0(comm, lambda: set_aside((files.before(path), path)))
         if note and comm.rank == 0:
-            note(f"note: {error}; there is no other to go on from, it is kept as {files.damaged(path).name}")
+            note(f"note: {error}; there is no other to go on from, and what is there is kept as {DAMAGED}*")
         return None
     with together(comm):
         _check_same(training, path, head, config, rows_digest, code)

@@ -294,10 +294,7 @@ def _prepare(folder, resume, force):
     usable_folder(folder, "checkpoints and history")
     found = files.files_in(folder)
     whole = {path for path in found if is_ours(path)}
-    known = {
-        path for path in found if path.stat().st_size == 0 or (resume and is_damaged(path))
-    }  # empty: a full disk's
-    alien = [path for path in found if not {path, files.before(path)} & whole and path not in known]
+    alien = [path for path in found if not {path, files.before(path)} & whole and not _may_be_ours(path, resume)]
     if alien and not force:
         raise FileError(f"{alien[0]} exists and is no file of hpcmp; use another folder, or replace it with --force")
     if found and not resume and not force:
@@ -305,6 +302,11 @@ def _prepare(folder, resume, force):
     remove_stop_file(folder)
     for path in parts_of(folder, "*.h5"):
         path.unlink(missing_ok=True)
+
+
+def _may_be_ours(path, resume):
+    """Whether a file that does not say so may be: one that a full disk left empty, or to go on from and damaged."""
+    return path.stat().st_size == 0 or (resume and is_damaged(path))
 
 
 def find_checkpoint(run, seed=None):

@@ -106,6 +106,25 @@ def test_a_bad_checkpoint_is_told_and_the_one_before_is_used(comm, shared_tmp):
         check_trail(trail, alone.trail)
 
 
+def test_where_no_checkpoint_can_be_read_all_begins_anew_with_its_trail(comm, shared_tmp):
+    if comm.size % 2 == 0:
+        return  # 1 and 3 ranks tell it
+    alone, said = simulate(stage(MPI.COMM_SELF), trail=shared_tmp / f"alone-{comm.rank}", sample=0.4), []
+    folder, trail = shared_tmp / "saved", shared_tmp / "trail"
+    simulate(stage(comm), 14, trail, sample=0.4, checkpoints=Checkpoints(folder, 4))
+    if comm.rank == 0:
+        for step in snapshot.steps_in(folder):
+            (snapshot.path_of(folder, step) / snapshot.RECORD).write_text("{")
+        (trail / "timing.h5").unlink()  # as of a run that was killed; a finished one's trail stays
+    comm.Barrier()
+    asked = Checkpoints(folder, 4, resume=True)
+    found = simulate(stage(comm), trail=trail, sample=0.4, checkpoints=asked, progress=said.append)
+    assert history(found) == history(alone) and found.result.checkpoints["resumed_from"] is None
+    if comm.rank == 0:
+        assert any("begins anew" in text for text in said)
+        check_trail(trail, alone.trail)
+
+
 def test_what_is_not_the_same_run_is_refused(comm, shared_tmp):
     if comm.size % 2 == 0:
         return
